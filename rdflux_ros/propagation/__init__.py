@@ -1,0 +1,1 @@
+"""What geometry alone says about path gain: no learning, milliseconds."""

@@ -1,0 +1,70 @@
+"""Typed, documented, bounded settings: one frozen dataclass is the single source of defaults, docs and bounds."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+class SettingError(ValueError):
+    """A setting is unknown, of the wrong type or out of range; the message names the key and the range."""
+
+
+def setting(
+    default: Any,
+    doc: str,
+    *,
+    minimum: float | None = None,
+    maximum: float | None = None,
+    choices: tuple[Any, ...] | None = None,
+) -> Any:
+    """A dataclass field with its one-line description and its bounds (inclusive) or choices."""
+    metadata = {"doc": doc, "minimum": minimum, "maximum": maximum, "choices": choices}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def allowed(field: dataclasses.Field[Any]) -> str:
+    """What a setting may be, in words: ``one of 'auto', 'cpu'`` or ``0.1 to 10``."""
+    if field.metadata.get("choices"):
+        return "one of " + ", ".join(repr(choice) for choice in field.metadata["choices"])
+    low, high = field.metadata.get("minimum"), field.metadata.get("maximum")
+    if low is not None and high is not None:
+        return f"{low:g} to {high:g}"
+    if low is not None:
+        return f"at least {low:g}"
+    if high is not None:
+        return f"at most {high:g}"
+    return f"a {type(field.default).__name__}"
+
+
+def checked(field: dataclasses.Field[Any], value: Any) -> Any:
+    """`value` as the field's type; raises `SettingError` with key and range where it does not fit."""
+    kind = type(field.default)
+    if kind is float and type(value) is int:
+        value = float(value)
+    fits = type(value) is kind
+    if fits and kind is float:
+        fits = math.isfinite(value)
+    low, high = field.metadata.get("minimum"), field.metadata.get("maximum")
+    if fits and field.metadata.get("choices"):
+        fits = value in field.metadata["choices"]
+    if fits and low is not None:
+        fits = value >= low
+    if fits and high is not None:
+        fits = value <= high
+    if not fits:
+        raise SettingError(f"{field.name} = {value!r}: must be {allowed(field)} ({kind.__name__})")
+    return value
+
+
+def from_mapping(cls: type[T], values: Mapping[str, Any]) -> T:
+    """Build a settings dataclass; an unknown key or a value that does not fit is a `SettingError`."""
+    fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    unknown = sorted(set(values) - set(fields))
+    if unknown:
+        raise SettingError(f"unknown setting {', '.join(unknown)}; known are {', '.join(sorted(fields))}")
+    return cls(**{name: checked(fields[name], value) for name, value in values.items()})
