@@ -68,3 +68,9 @@ def from_mapping(cls: type[T], values: Mapping[str, Any]) -> T:
     if unknown:
         raise SettingError(f"unknown setting {', '.join(unknown)}; known are {', '.join(sorted(fields))}")
     return cls(**{name: checked(fields[name], value) for name, value in values.items()})
+
+
+def checked_instance(settings: Any) -> None:
+    """Check every field of a settings dataclass: its ``__post_init__``."""
+    for field in dataclasses.fields(settings):
+        checked(field, getattr(settings, field.name))

@@ -1,0 +1,1 @@
+"""Datasets in, datasets made: typed samples with arrays whose row 0 is in the south."""

@@ -1,0 +1,1 @@
+"""Metrics, controls, the replay of recorded flights and benchmarks."""

@@ -1,39 +1,128 @@
-"""Walls of a region as exact lines, traced once from its height raster at the raster's own resolution (design: physics layer)."""
+"""Walls and corners of a region as exact lines, traced once from its height raster at the raster's own resolution."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, fields
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-WINDOW_M = 256
-"""Edge of a region's window [m] = [cells]."""
-MARGIN_M = 24.0
-"""What the physics layer sees beyond the window on each side [m]."""
+from rdflux_ros.radio.grid import MARGIN_M, WINDOW_M
+
+LOWEST_BUILDING = 2.0
+"""What stands lower [m] neither reflects nor shadows."""
+OUTLINE_TOLERANCE = 0.3
+"""Largest distance of a traced wall from the raster's outline [m]."""
+SHORTEST_WALL = 2.0
+"""Shorter sides of an outline [m] are steps of the raster, not walls."""
+WALL_CELL = 0.5
+"""Resolution of the raster that says which wall is the nearest [m]."""
+SHORTEST_CORNER_SIDE = 1.0
+"""Both sides that meet in a corner are at least this long [m]."""
+SHARPEST_BEND = math.radians(15.0)
+"""Outlines that turn by less have no corner there."""
+CORNER_AZIMUTHS = 256
+CORNER_REACH = 200
+"""Corners look this far [m]."""
+
+Array = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Corners:
+    """Convex vertical edges of buildings, C of them, in window coordinates [m].
+
+    Parameters
+    ----------
+    position
+        [C, 2] x, y.
+    face_0, face_n
+        [C, 2] outward normals of the two faces.
+    interior_angle
+        [C] of the wedge [rad].
+    roof, base
+        [C] height range over which the edge stands free [m].
+    seen, first_seen
+        [S] int32 and [C + 1]: the free cells (row-major) that corner c sees in plan are
+        ``seen[first_seen[c] : first_seen[c + 1]]``.
+    """
+
+    position: Tensor
+    face_0: Tensor
+    face_n: Tensor
+    interior_angle: Tensor
+    roof: Tensor
+    base: Tensor
+    seen: Tensor
+    first_seen: Tensor
 
 
 @dataclass(frozen=True)
 class Facades:
-    """All that the streets alone decide about rays; cached per region.
+    """All that the streets alone decide about rays; cached per region. Window coordinates [m].
 
     Parameters
     ----------
-    heights
-        [N, N] float32 building heights above ground [m], 0 = free, row 0 = south; the window and
-        `MARGIN_M` on each side at `resolution`.
+    heights_cm
+        [N, N] int16 building heights above ground [cm], 0 = free, row 0 = south; the window and
+        `MARGIN_M` on each side at `resolution`. The outermost ring is free.
     resolution
         Edge of a raster cell [m], 0.25 to 1.
+    free
+        [65536] whether each receiver of the window, row-major, stands outside buildings.
+    walls
+        [W, 4] ends x0, y0, x1, y1 of each wall.
+    lines
+        [W, 3] outward normal n and offset c of each wall's line n.p = c.
+    nearest_wall
+        [M, M] int16: the wall nearest to each cell of `WALL_CELL`; -1 without any wall.
     """
 
-    heights: Tensor
+    heights_cm: Tensor
     resolution: float
+    free: Tensor
+    walls: Tensor
+    lines: Tensor
+    nearest_wall: Tensor
+    corners: Corners
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of the cached tensors [bytes]."""
+        owners = (self, self.corners)
+        values = [getattr(owner, field.name) for owner in owners for field in fields(owner)]
+        return sum(value.nbytes for value in values if isinstance(value, Tensor))
+
+    def height_at(self, x: Tensor, y: Tensor) -> Tensor:
+        """Building heights [m] at window coordinates [m], nearest sample; 0 beyond the raster."""
+        index = _cell_index(x, y, self.resolution, self.heights_cm.shape[0])
+        return self.heights_cm.view(-1)[index] * 0.01
+
+    def wall_at(self, x: Tensor, y: Tensor) -> Tensor:
+        """Index of the wall nearest to window coordinates [m]; at least one wall must exist."""
+        return self.nearest_wall.view(-1)[_cell_index(x, y, WALL_CELL, self.nearest_wall.shape[0])].long()
 
 
-def trace_facades(heights_m: NDArray[np.float32], resolution: float, device: torch.device | str = "cpu") -> Facades:
-    """Trace the walls of one region.
+def _cell_index(x: Tensor, y: Tensor, resolution: float, side: int) -> Tensor:
+    scale = 1.0 / resolution
+    col = ((x + MARGIN_M) * scale).clamp_(0, side - 1).to(torch.int32)
+    row = ((y + MARGIN_M) * scale).clamp_(0, side - 1).to(torch.int32)
+    return row.mul_(side).add_(col)
+
+
+def receivers(device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
+    """(x, y) of the window's cell centres [m], each [65536], row-major."""
+    centres = torch.arange(WINDOW_M, device=device) + 0.5
+    y, x = torch.meshgrid(centres, centres, indexing="ij")
+    return x.reshape(-1), y.reshape(-1)
+
+
+def trace_facades(heights_m: Array, resolution: float, device: torch.device | str = "cpu") -> Facades:
+    """Trace the walls and corners of one region.
 
     Parameters
     ----------
@@ -48,4 +137,154 @@ def trace_facades(heights_m: NDArray[np.float32], resolution: float, device: tor
     side = round((WINDOW_M + 2 * MARGIN_M) / resolution)
     if heights_m.shape != (side, side):
         raise ValueError(f"heights of shape {heights_m.shape}, expected {(side, side)} at {resolution} m")
-    return Facades(torch.as_tensor(np.ascontiguousarray(heights_m, np.float32), device=device), resolution)
+    centimetres = np.rint(np.minimum(heights_m, 327.0) * 100).astype(np.int16)
+    centimetres[centimetres < LOWEST_BUILDING * 100] = 0
+    centimetres[[0, -1]] = centimetres[:, [0, -1]] = 0
+    outlines = _outlines(centimetres, resolution)
+    walls, lines = _walls(outlines, resolution)
+    heights = torch.from_numpy(centimetres).to(device)
+    x, y = receivers(device)
+    free = heights.view(-1)[_cell_index(x, y, resolution, side)] == 0
+    return Facades(
+        heights_cm=heights,
+        resolution=resolution,
+        free=free,
+        walls=torch.from_numpy(walls).to(device),
+        lines=torch.from_numpy(lines).to(device),
+        nearest_wall=torch.from_numpy(_nearest_wall(walls)).to(device),
+        corners=_corners(outlines, centimetres, free.cpu().numpy(), resolution, device),
+    )
+
+
+def _outlines(centimetres: NDArray[np.int16], resolution: float) -> list[Array]:
+    """Polygons [V, 2] in window coordinates round each part of one height, through the outermost cells' centres.
+
+    The building lies to the right of the way along them.
+    """
+    occupied = np.flatnonzero(centimetres)
+    if not len(occupied):
+        return []
+    occupied = occupied[np.argsort(centimetres.ravel()[occupied], kind="stable")]
+    levels, start = np.unique(centimetres.ravel()[occupied], return_index=True)
+    rows, cols = np.divmod(occupied, centimetres.shape[1])
+    polygons = []
+    for level, first, last in zip(levels, start, [*start[1:], len(occupied)], strict=True):
+        top, left = rows[first], cols[first:last].min()
+        box = centimetres[top : rows[last - 1] + 1, left : cols[first:last].max() + 1]
+        contours, _ = cv2.findContours((box == level).astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+        for contour in contours:
+            polygon = cv2.approxPolyDP(contour, OUTLINE_TOLERANCE / resolution, True)[:, 0]
+            if len(polygon) > 2:
+                metres = (polygon + (left + 0.5, top + 0.5)) * resolution - MARGIN_M
+                polygons.append(metres.astype(np.float32))
+    return polygons
+
+
+def _sides(polygon: Array) -> tuple[Array, Array]:
+    """Length [V] and outward unit normal [V, 2] of the sides that start at each vertex."""
+    along = np.roll(polygon, -1, 0) - polygon
+    length = np.hypot(along[:, 0], along[:, 1])
+    normal = np.stack([-along[:, 1], along[:, 0]], 1) / np.maximum(length, 1e-6)[:, None]
+    return length, normal
+
+
+def _walls(outlines: list[Array], resolution: float) -> tuple[Array, Array]:
+    """Ends [W, 4] and lines [W, 3] of the walls."""
+    ends, normals = [np.zeros((0, 4), np.float32)], [np.zeros((0, 2), np.float32)]
+    for polygon in outlines:
+        length, normal = _sides(polygon)
+        kept = length >= SHORTEST_WALL
+        outward = normal * (resolution / 2)  # outlines run through the middle of the outermost cells
+        both = np.concatenate([polygon + outward, np.roll(polygon, -1, 0) + outward], 1)
+        ends.append(both[kept])
+        normals.append(normal[kept])
+    walls, normal = np.concatenate(ends), np.concatenate(normals)
+    offset = (normal * walls[:, :2]).sum(1, keepdims=True)
+    return walls.astype(np.float32), np.concatenate([normal, offset], 1).astype(np.float32)
+
+
+def _nearest_wall(walls: Array) -> NDArray[np.int16]:
+    side = round((WINDOW_M + 2 * MARGIN_M) / WALL_CELL)
+    drawn = np.full((side, side), -1, np.int32)
+    for index, (x0, y0, x1, y1) in enumerate(((walls + MARGIN_M) / WALL_CELL).astype(int).tolist()):
+        cv2.line(drawn, (x0, y0), (x1, y1), index)
+    if not len(walls):
+        return drawn.astype(np.int16)
+    _, labels = cv2.distanceTransformWithLabels(
+        (drawn < 0).astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
+    )
+    wall_of_label = np.full(labels.max() + 1, -1, np.int16)
+    wall_of_label[labels[drawn >= 0]] = drawn[drawn >= 0]
+    return wall_of_label[labels]
+
+
+def _corners(
+    outlines: list[Array],
+    centimetres: NDArray[np.int16],
+    free: NDArray[np.bool_],
+    resolution: float,
+    device: torch.device | str,
+) -> Corners:
+    """Convex vertices of the outlines that stand free at least a metre above what touches them."""
+    rows = [np.zeros((0, 7), np.float32)]
+    for polygon in outlines:
+        length, after = _sides(polygon)
+        before = np.roll(after, 1, 0)
+        turn = np.arctan2(before[:, 0] * after[:, 1] - before[:, 1] * after[:, 0], (before * after).sum(1))
+        long = (length >= SHORTEST_CORNER_SIDE) & (np.roll(length, 1) >= SHORTEST_CORNER_SIDE)
+        kept = long & (turn < -SHARPEST_BEND)  # the building lies to the right, so its corners turn right
+        shift = (before + after) / (1 + (before * after).sum(1, keepdims=True)) * (resolution / 2)
+        rows.append(np.concatenate([polygon + shift, before, after, math.pi + turn[:, None]], 1)[kept])
+    corner = torch.from_numpy(np.concatenate(rows).astype(np.float32))
+    position, face_0, face_n = corner[:, :2], corner[:, 2:4], corner[:, 4:6]
+    outward = torch.nn.functional.normalize(face_0 + face_n, dim=1)
+    heights = torch.from_numpy(centimetres)
+
+    def height(points: Tensor) -> Tensor:
+        return heights.view(-1)[_cell_index(points[:, 0], points[:, 1], resolution, heights.shape[0])] * 0.01
+
+    # a little more than half a cell's diagonal away from the edge, where cells are surely in or out
+    aside = max(0.6, 0.75 * resolution)
+    roof = height(position - outward * aside)
+    base = torch.stack([height(position + way * aside) for way in (outward, face_0, face_n)]).amax(0)
+    kept = roof > base + 1.0
+    position, outward, roof, base = position[kept], outward[kept], roof[kept], base[kept]
+    seen, first_seen = _seen(position, _clear_distance(heights, resolution, position + outward * aside), free)
+    parts = (position, face_0[kept], face_n[kept], corner[kept, 6], roof, base, seen, first_seen)
+    return Corners(*(part.to(device) for part in parts))
+
+
+def _seen(position: Tensor, clear: Tensor, free: NDArray[np.bool_]) -> tuple[Tensor, Tensor]:
+    """Free cells within the polygon of clear distances round each corner, and where each corner's cells start."""
+    angle = torch.arange(CORNER_AZIMUTHS) * (2 * math.pi / CORNER_AZIMUTHS)
+    rays = torch.stack([angle.cos(), angle.sin()], 1)
+    fraction_bits = 4
+    polygons = (position[:, None] - 0.5 + clear[..., None] * rays) * 2**fraction_bits  # pixel centres are whole
+    seen = [np.zeros(0, np.int64)]
+    for polygon in polygons.round().int().numpy():
+        mask = np.zeros((WINDOW_M, WINDOW_M), np.uint8)
+        cv2.fillPoly(mask, [polygon], 1, shift=fraction_bits)
+        seen.append(np.flatnonzero(mask.ravel() & free))
+    counts = np.array([len(cells) for cells in seen])
+    return torch.from_numpy(np.concatenate(seen).astype(np.int32)), torch.from_numpy(np.cumsum(counts))
+
+
+def _clear_distance(heights_cm: Tensor, resolution: float, points: Tensor) -> Tensor:
+    """[C, CORNER_AZIMUTHS] distance to the first building from each point [m]."""
+    stride = max(1, round(1.0 / resolution))
+    coarse = (heights_cm[stride // 2 :: stride, stride // 2 :: stride] > 0).reshape(-1)
+    side = math.isqrt(coarse.numel())
+    angle = torch.arange(CORNER_AZIMUTHS) * (2 * math.pi / CORNER_AZIMUTHS)
+    clear = torch.full((len(points), CORNER_AZIMUTHS), float(CORNER_REACH))
+    open_rays = torch.ones_like(clear, dtype=torch.bool).view(-1).nonzero()[:, 0]
+    for distance in range(1, CORNER_REACH, 8):
+        corner, azimuth = open_rays // CORNER_AZIMUTHS, open_rays % CORNER_AZIMUTHS
+        steps = torch.arange(distance, distance + 8)
+        x = points[corner, :1] + angle.cos()[azimuth, None] * steps
+        y = points[corner, 1:] + angle.sin()[azimuth, None] * steps
+        hit = coarse[_cell_index(x, y, 1.0, side)]
+        first = torch.where(hit, steps, CORNER_REACH).amin(1)
+        clear.view(-1)[open_rays] = first.float()
+        beyond = (x[:, -1] < 0) | (x[:, -1] > WINDOW_M) | (y[:, -1] < 0) | (y[:, -1] > WINDOW_M)
+        open_rays = open_rays[(first == CORNER_REACH) & ~beyond]
+    return clear

@@ -2,28 +2,42 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor
+from torch.nn.functional import avg_pool2d
 
-from rdflux_ros.propagation.facades import WINDOW_M, Facades
-from rdflux_ros.radio.units import RECEIVER_HEIGHT, WAVELENGTH
-from rdflux_ros.settings import setting
+from rdflux_ros.propagation.diffraction import FREE_SPACE, diffraction
+from rdflux_ros.propagation.facades import Facades
+from rdflux_ros.propagation.profiles import trace_profiles
+from rdflux_ros.propagation.reflections import reflections
+from rdflux_ros.radio.grid import WINDOW_M
+from rdflux_ros.radio.units import RECEIVER_HEIGHT
+from rdflux_ros.settings import checked_instance, setting
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class PhysicsConfig:
-    """How finely the physics layer looks."""
+    """How far the physics layer looks."""
 
-    reflection_order: int = setting(4, "walls a reflected ray may meet", minimum=0, maximum=6)
+    reflection_order: int = setting(4, "walls that a reflected ray may meet", minimum=0, maximum=6)
+
+    def __post_init__(self) -> None:
+        checked_instance(self)
 
 
 @dataclass(frozen=True)
 class PathGains:
-    """Linear path gain by mechanism, each [B, 256, 256] float32, row 0 = south; buildings are not masked.
+    """Linear path gain by mechanism, each [B, 256, 256] float32, row 0 = south; 0 inside buildings.
 
-    `visible` is the boolean line-of-sight mask.
+    All but the exact line of sight are means over 3 x 3 cells, over lit and shadowed cells apart: what a receiver
+    meets on a few square metres, not on one point. `visible` is the boolean line-of-sight mask.
     """
 
     line_of_sight: Tensor
@@ -43,12 +57,11 @@ class PathGains:
 
 
 class PhysicsLayer:
-    """Path gains of a batch of transmitters over one region."""
+    """Path gains of a batch of transmitters over one region; on the device of its inputs."""
 
     def __init__(self, config: PhysicsConfig | None = None) -> None:
         self.config = config or PhysicsConfig()
 
-    @torch.inference_mode()
     def __call__(self, facades: Facades, transmitters: Tensor) -> PathGains:
         """Path gains at 1.5 m above ground.
 
@@ -57,10 +70,60 @@ class PhysicsLayer:
         transmitters
             [B, 3] x, y [m] from the window's south-west corner, z [m] above ground.
         """
-        centres = torch.arange(WINDOW_M, device=transmitters.device) + 0.5
-        dx = centres[None, None, :] - transmitters[:, 0, None, None]
-        dy = centres[None, :, None] - transmitters[:, 1, None, None]
-        dz = RECEIVER_HEIGHT - transmitters[:, 2, None, None]
-        free = (WAVELENGTH / (4 * torch.pi)) ** 2 / (dx**2 + dy**2 + dz**2)
-        nothing = torch.zeros_like(free)
-        return PathGains(free, nothing, nothing, nothing, free > 0)
+        return self.timed(facades, transmitters)[0]
+
+    @torch.inference_mode()
+    def timed(self, facades: Facades, transmitters: Tensor) -> tuple[PathGains, dict[str, float]]:
+        """As a call, with the time of each part [ms]: profiles, diffraction, reflections, local_mean."""
+        times: dict[str, float] = {}
+
+        def part(name: str, work: Callable[[], T]) -> T:
+            start = time.perf_counter()
+            result = work()
+            if transmitters.device.type == "cuda":
+                torch.cuda.synchronize(transmitters.device)
+            times[name] = (time.perf_counter() - start) * 1e3
+            return result
+
+        profiles = part("profiles", lambda: trace_profiles(facades, transmitters))
+        bent = part("diffraction", lambda: diffraction(facades, profiles))
+        order = self.config.reflection_order
+        mirrored, bounced = part("reflections", lambda: reflections(facades, profiles, order))
+
+        def gains() -> PathGains:
+            shape = (-1, WINDOW_M, WINDOW_M)
+            visible = profiles.visible & facades.free
+            drop = RECEIVER_HEIGHT - profiles.transmitters[:, 2:]
+            direct = torch.where(visible, FREE_SPACE / (profiles.distance**2 + drop**2), 0.0)
+            free, lit = facades.free.view(1, WINDOW_M, WINDOW_M), visible.view(shape)
+            rays = _without_gaps(torch.stack([mirrored, bounced]).view(2, *lit.shape), free)
+            scattered = _local_mean(torch.cat([rays, bent.view(1, *lit.shape)]), lit, free)
+            parts = torch.cat([direct.view(1, *lit.shape), scattered])
+            direct_, mirrored_, bounced_, bent_ = _past_walls(parts, free)
+            return PathGains(direct_, bent_, mirrored_, bounced_, lit)
+
+        return part("local_mean", gains), times
+
+
+def _without_gaps(gain: Tensor, free: Tensor) -> Tensor:
+    """Fill free cells that no ray hit but at least four of their neighbours with the neighbours' mean."""
+    hit = (gain > 0).float()
+    total, count = 9 * avg_pool2d(gain, 3, 1, 1), 9 * avg_pool2d(hit, 3, 1, 1)
+    return torch.where((gain == 0) & (count > 3.5), total / count.clamp_min(1.0), gain) * free
+
+
+def _local_mean(gain: Tensor, lit: Tensor, free: Tensor) -> Tensor:
+    """3 x 3 means within lit and within shadowed free cells."""
+    result = torch.zeros_like(gain)
+    for cells in (lit, free & ~lit):
+        within = cells.float()
+        mean = avg_pool2d(gain * within, 3, 1, 1) / avg_pool2d(within, 3, 1, 1).clamp_min(1e-6)
+        result += mean * within
+    return result
+
+
+def _past_walls(gain: Tensor, free: Tensor) -> Tensor:
+    """Give cells whose centre is just inside a building their free neighbours' mean: the footprint decides elsewhere."""
+    within = free.float().expand_as(gain)
+    mean = avg_pool2d(gain, 3, 1, 1) / avg_pool2d(within, 3, 1, 1).clamp_min(1e-6)
+    return torch.where(free, gain, mean)

@@ -8,6 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+WINDOW_M = 256
+"""Edge of a region's window [m], and its cells, each 1 m."""
+MARGIN_M = 24.0
+"""What is seen beyond a window on each side [m]: buildings out there reflect into it."""
+
 
 @dataclass(frozen=True)
 class Grid:

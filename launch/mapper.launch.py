@@ -1,0 +1,74 @@
+"""Start the mapper: `ros2 launch rdflux_ros mapper.launch.py map_yaml:=/path/to/map.yaml rviz:=true`."""
+
+import os
+
+from ament_index_python.packages import get_package_share_directory
+from launch.action import Action
+from launch.actions import DeclareLaunchArgument, OpaqueFunction
+from launch.conditions import IfCondition
+from launch.substitutions import LaunchConfiguration
+from launch_ros.actions import Node
+
+from launch import LaunchContext, LaunchDescription
+
+SHARE = get_package_share_directory("rdflux_ros")
+OUTPUTS = ("radio_map", "radio_map/pathloss", "radio_map/color", "radio_map/status")
+
+ARGUMENTS = (
+    DeclareLaunchArgument(
+        "params_file",
+        default_value=os.path.join(SHARE, "config", "mapper.yaml"),
+        description="parameters; those of config/mapper.yaml are the defaults, described and with their bounds",
+    ),
+    DeclareLaunchArgument("model", default_value="", description="model file; empty: as in params_file"),
+    DeclareLaunchArgument("device", default_value="", description="auto, cuda or cpu; empty: as in params_file"),
+    DeclareLaunchArgument(
+        "map_yaml", default_value="", description="map_server map that the mapper loads itself; empty: listen to map"
+    ),
+    DeclareLaunchArgument("height_map", default_value="", description="yaml of the buildings' heights; empty: none"),
+    DeclareLaunchArgument("autostart", default_value="true", description="configure and activate at once"),
+    DeclareLaunchArgument("use_sim_time", default_value="false", description="take the time from /clock"),
+    DeclareLaunchArgument("rviz", default_value="false", description="open RViz on the radio map"),
+    DeclareLaunchArgument("namespace", default_value="", description="namespace of node and topics; empty: root"),
+    DeclareLaunchArgument("map_topic", default_value="map", description="where the occupancy grid comes from"),
+    DeclareLaunchArgument("pose_topic", default_value="pose", description="where PoseStamped come from"),
+    DeclareLaunchArgument("odom_topic", default_value="odom", description="where Odometry comes from"),
+)
+
+
+def mapper(context: LaunchContext) -> list[Action]:
+    """The mapper with the arguments that were given over its parameter file."""
+    given = {name: LaunchConfiguration(name).perform(context) for name in ("model", "device", "map_yaml", "height_map")}
+    overrides: dict[str, str | bool] = {name: value for name, value in given.items() if value}
+    for name in ("autostart", "use_sim_time"):
+        overrides[name] = IfCondition(LaunchConfiguration(name)).evaluate(context)
+    return [
+        Node(
+            package="rdflux_ros",
+            executable="mapper",
+            name="radio_mapper",
+            namespace=LaunchConfiguration("namespace"),
+            parameters=[LaunchConfiguration("params_file"), overrides],
+            remappings=[(name, LaunchConfiguration(f"{name}_topic")) for name in ("map", "pose", "odom")],
+            output="screen",
+            emulate_tty=True,
+        )
+    ]
+
+
+def generate_launch_description() -> LaunchDescription:
+    """The mapper and, if asked for, RViz."""
+    rviz = Node(
+        package="rviz2",
+        executable="rviz2",
+        namespace=LaunchConfiguration("namespace"),
+        arguments=["-d", os.path.join(SHARE, "rviz", "mapper.rviz")],
+        # The file names root topics; in a namespace they are the namespace's.
+        remappings=[
+            *((f"/{name}", name) for name in OUTPUTS),
+            *((f"/{name}", LaunchConfiguration(f"{name}_topic")) for name in ("map", "pose")),
+        ],
+        parameters=[{"use_sim_time": LaunchConfiguration("use_sim_time")}],
+        condition=IfCondition(LaunchConfiguration("rviz")),
+    )
+    return LaunchDescription([*ARGUMENTS, OpaqueFunction(function=mapper), rviz])

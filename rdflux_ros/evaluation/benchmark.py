@@ -1,0 +1,280 @@
+"""How long an answer takes: a pose in a known region, the first in a new one, a batch of them, and the parts."""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rdflux_ros.evaluation.console import guarded, table, write_json
+
+if TYPE_CHECKING:
+    from rdflux_ros.mapping.inputs import Pose, StreetMap
+    from rdflux_ros.mapping.mapper import RadioMapper
+
+EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "krems"
+"""The flight that comes with the repository; an installed package has none."""
+BATCH = 16
+WARM_UP = 5
+"""Answers before the clock starts."""
+SEED = 1
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line of ``benchmark``."""
+    parser = argparse.ArgumentParser(prog="benchmark", description=__doc__)
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    parser.add_argument("--map", type=Path, metavar="YAML", help="map_server map; else that of examples/krems")
+    parser.add_argument("--height-map", type=Path, metavar="YAML", help="building heights")
+    parser.add_argument("--poses", type=_positive, default=60, help="answers timed in known regions (60)")
+    parser.add_argument("--regions", type=_positive, default=20, help="first answers timed in new regions (20)")
+    parser.add_argument("--batches", type=_positive, default=6, help=f"batches of {BATCH} transmitters timed (6)")
+    parser.add_argument("--threads", type=_positive, help="threads of torch; else its own choice")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="file for the figures")
+    return parser
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError(text)
+    return number
+
+
+def benchmark(mapper: RadioMapper, streets: StreetMap, *, poses: int, regions: int, batches: int) -> dict[str, Any]:
+    """Time answers on a map, at places and heights drawn by `SEED`: outside buildings, 5 to 120 m up.
+
+    Returns
+    -------
+    dict
+        Milliseconds as {n, p50, p99, mean}: ``known_region``, ``new_region``, ``batch`` (of 16, whole), and under
+        ``parts`` profiles, diffraction, reflections and walls, for ``one`` transmitter and for ``sixteen``.
+    """
+    from tqdm import tqdm
+
+    from rdflux_ros.mapping.regions import nearest_region
+
+    mapper.set_streets(streets)
+    mapper.warm_up()
+    places = _draw(mapper, streets, max(poses, regions))
+    for pose in places[:WARM_UP]:
+        mapper.query(pose)
+    with tqdm(total=poses + regions + 2 * batches + poses, desc="benchmark", unit="answer", dynamic_ncols=True) as bar:
+
+        def timed(run: Callable[[], object]) -> float:
+            start = time.perf_counter()
+            run()
+            elapsed = time.perf_counter() - start
+            bar.update()
+            return 1e3 * elapsed
+
+        new = []
+        for pose in places[:regions]:
+            mapper.set_streets(streets)
+            mapper.clear_cache()
+            new.append(timed(lambda pose=pose: mapper.query(pose)))  # type: ignore[misc]
+        known_places = places[:poses]
+        for region in {nearest_region(p.x, p.y): p for p in known_places}.values():
+            mapper.query(region)
+        known = [timed(lambda pose=pose: mapper.query(pose)) for pose in known_places]  # type: ignore[misc]
+        crowds = [_around(mapper, pose, batch) for batch, pose in enumerate(places[:batches])]
+        for crowd in crowds[:1]:
+            mapper.answer_batch(crowd)
+        batch = [timed(lambda crowd=crowd: mapper.answer_batch(crowd)) for crowd in crowds]  # type: ignore[misc]
+        one = _parts(mapper, streets, [[pose] for pose in known_places], bar.update)
+        sixteen = _parts(mapper, streets, crowds, bar.update)
+    return {
+        "known_region": _statistics(known),
+        "new_region": _statistics(new),
+        "batch": {
+            "transmitters": BATCH,
+            **_statistics(batch),
+            "p50_per_transmitter": _statistics(batch)["p50"] / BATCH,
+        },
+        "parts": {"one": one, "sixteen": sixteen},
+    }
+
+
+def _parts(
+    mapper: RadioMapper, streets: StreetMap, crowds: list[list[Pose]], tick: Callable[[], object]
+) -> dict[str, dict[str, float]]:
+    """Times of walls, and of the physics layer's parts for the transmitters of each crowd in one pass."""
+    import torch
+
+    from rdflux_ros.mapping.regions import crop, nearest_region
+    from rdflux_ros.propagation.facades import trace_facades
+    from rdflux_ros.propagation.physics_layer import PhysicsConfig, PhysicsLayer
+
+    layer = PhysicsLayer(PhysicsConfig(reflection_order=mapper.config.reflection_order))
+    times: dict[str, list[float]] = {"walls": []}
+    for crowd in crowds:
+        region = nearest_region(crowd[0].x, crowd[0].y)
+        heights = crop(streets, region, mapper.config)
+        start = time.perf_counter()
+        facades = trace_facades(heights, streets.grid.resolution, mapper.device)
+        times["walls"].append(1e3 * (time.perf_counter() - start))
+        x, y = region.grid.origin_x, region.grid.origin_y
+        points = torch.tensor([(p.x - x, p.y - y, p.z) for p in crowd], dtype=torch.float32, device=mapper.device)
+        _, parts = layer.timed(facades, points)
+        for name, milliseconds in parts.items():
+            times.setdefault(name, []).append(milliseconds)
+        tick()
+    return {name: _statistics(values) for name, values in times.items()}
+
+
+def _draw(mapper: RadioMapper, streets: StreetMap, count: int) -> list[Pose]:
+    """Poses on the map that are answered."""
+    import numpy as np
+
+    generator = np.random.default_rng(SEED)
+    extent = streets.extent
+    found: list[Pose] = []
+    for _ in range(100 * count):
+        row, col = generator.uniform(0, (extent.height, extent.width))
+        x, y = extent.centres(row - 0.5, col - 0.5)
+        pose = _checked(mapper, float(x), float(y), float(generator.uniform(5, 120)))
+        if pose is not None:
+            found.append(pose)
+        if len(found) == count:
+            return found
+    raise _no_room()
+
+
+def _around(mapper: RadioMapper, centre: Pose, seed: int) -> list[Pose]:
+    """`BATCH` poses in the region that is nearest to `centre`."""
+    import numpy as np
+
+    from rdflux_ros.mapping.regions import SPACING_M, nearest_region
+
+    generator = np.random.default_rng([SEED, seed])
+    x, y = nearest_region(centre.x, centre.y).centre
+    found = [centre]
+    for _ in range(100 * BATCH):
+        dx, dy = generator.uniform(-0.49, 0.49, 2) * SPACING_M
+        pose = _checked(mapper, x + dx, y + dy, float(generator.uniform(5, 120)))
+        if pose is not None:
+            found.append(pose)
+        if len(found) == BATCH:
+            return found
+    raise _no_room()
+
+
+def _checked(mapper: RadioMapper, x: float, y: float, z: float) -> Pose | None:
+    """The pose, None where the mapper would refuse it."""
+    from rdflux_ros.mapping.inputs import Pose
+    from rdflux_ros.mapping.regions import height_at
+
+    streets = mapper.streets
+    assert streets is not None
+    ground = z - mapper.config.antenna_offset_z_m + mapper.config.ground_z_m
+    inside = bool(streets.extent.contains(x, y)) and height_at(streets, x, y, mapper.config) < z
+    return Pose(x, y, ground) if inside else None
+
+
+def _no_room() -> ValueError:
+    from rdflux_ros.mapping.inputs import InputError
+
+    return InputError("map_full", "the map has hardly any place outside buildings for a transmitter")
+
+
+def _statistics(milliseconds: Sequence[float]) -> dict[str, float]:
+    import numpy as np
+
+    p50, p99 = np.percentile(milliseconds, [50, 99])
+    return {"n": len(milliseconds), "p50": float(p50), "p99": float(p99), "mean": float(np.mean(milliseconds))}
+
+
+def hardware(device: str) -> dict[str, Any]:
+    """Name of the processor (and GPU where used), cores, versions."""
+    import os
+
+    import torch
+
+    found: dict[str, Any] = {
+        "cpu": _cpu_name(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+    }
+    if device == "cuda":
+        found["gpu"] = torch.cuda.get_device_name()
+    return found
+
+
+def _cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def _run(args: argparse.Namespace) -> int:
+    from rdflux_ros.mapping.inputs import InputError, load_height_map, load_occupancy, street_map
+
+    map_yaml, height_yaml = args.map, args.height_map
+    if map_yaml is None:
+        map_yaml, height_yaml = EXAMPLE / "map.yaml", height_yaml or EXAMPLE / "height.yaml"
+        if not map_yaml.is_file():
+            raise InputError("map_file", "no examples/krems beside the package; give a map with --map")
+    occupancy = load_occupancy(map_yaml)
+    height_map = load_height_map(height_yaml) if height_yaml else None
+
+    import torch
+
+    from rdflux_ros.mapping.mapper import MapperConfig, RadioMapper
+
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    # Known regions must stay known.
+    config = MapperConfig(device=args.device, cache_size=max(MapperConfig.cache_size, args.poses))
+    mapper = RadioMapper(config)
+    streets = street_map(occupancy, config, height_map)
+    times = benchmark(mapper, streets, poses=args.poses, regions=args.regions, batches=args.batches)
+    result = {
+        "device": str(mapper.device),
+        "hardware": hardware(mapper.device.type),
+        "threads": torch.get_num_threads(),
+        "warm_up": f"the mapper's own warm-up on empty streets, {WARM_UP} answers, one batch",
+        "map": f"{map_yaml.parent.name}/{map_yaml.name}",
+        "wall_resolution_m": streets.grid.resolution,
+        "seed": SEED,
+        "unit": "ms",
+        **times,
+    }
+    print(_report(result))
+    if args.json is not None:
+        write_json(args.json, result)
+        print(f"\nwrote {args.json}")
+    return 0
+
+
+def _report(result: dict[str, Any]) -> str:
+    rows = [
+        ["pose in a known region", result["known_region"]],
+        ["first pose in a new region", result["new_region"]],
+        [f"{BATCH} poses in a known region", result["batch"]],
+    ]
+    for label, parts in (("one", result["parts"]["one"]), (str(BATCH), result["parts"]["sixteen"])):
+        rows += [[f"{name}, {label}", values] for name, values in parts.items()]
+    head = (
+        f"{result['hardware'].get('gpu', result['hardware']['cpu'])}, {result['hardware']['cores']} cores, "
+        f"{result['threads']} threads, device {result['device']}; walls at {result['wall_resolution_m']:g} m; "
+        f"before the clock starts: {result['warm_up']}"
+    )
+    body = [[name, values["n"], values["p50"], values["p99"], values["mean"]] for name, values in rows]
+    return head + "\n\n" + table(["ms", "n", "p50", "p99", "mean"], body)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run ``benchmark``; returns its exit code."""
+    args = build_parser().parse_args(argv)
+    return guarded("benchmark", lambda: _run(args))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

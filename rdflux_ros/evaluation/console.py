@@ -1,0 +1,61 @@
+"""What the executables share: JSON files, tables, and one clear line with exit code 2 where input does not fit."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+USER_ERROR = 2
+
+
+def guarded(name: str, command: Callable[[], int]) -> int:
+    """Run a command; an input that does not fit is one line on stderr and exit code 2.
+
+    Such are the package's own `ValueError` classes and `OSError`; any other exception is a fault of the program.
+    """
+    try:
+        return command()
+    except (ValueError, OSError) as error:
+        if not isinstance(error, OSError) and not type(error).__module__.startswith("rdflux_ros."):
+            raise
+        print(f"{name}: {' '.join(str(error).split())}", file=sys.stderr)
+        return USER_ERROR
+    except KeyboardInterrupt:
+        return 130
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write JSON with numbers as they are and null where there is none (NaN, infinity)."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(_finite(content), indent=2) + "\n")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """A markdown table; floats to four significant digits."""
+    cells = [[_cell(value) for value in row] for row in [list(header), *rows]]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
+    lines = [
+        "| " + " | ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)) + " |" for row in cells
+    ]
+    lines.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
+    return "\n".join(lines)
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}" if math.isfinite(value) else "-"
+    return str(value)

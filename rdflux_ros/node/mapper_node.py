@@ -1,0 +1,78 @@
+"""Executable `mapper`: the process around the lifecycle node `radio_mapper`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from rdflux_ros.node.signals import StopRequest, leave
+
+HELP = """\
+usage: mapper [--help] [--ros-args -p NAME:=VALUE ... --params-file FILE -r FROM:=TO ...]
+
+Radio maps for a moving base station: a ROS 2 lifecycle node that answers every pose over a map of the streets.
+
+in   map                 nav_msgs/OccupancyGrid (or parameter map_yaml)
+     pose | odom         geometry_msgs/PoseStamped | nav_msgs/Odometry (parameter pose_source)
+out  radio_map           nav_msgs/OccupancyGrid: 0 best .. 100 floor, -1 no value; dB = 47.84 + 0.9916 * value
+     radio_map/pathloss  sensor_msgs/Image 32FC1, dB, NaN = no value, row 0 = south
+     radio_map/color     sensor_msgs/Image rgb8, north up, while subscribed
+     radio_map/status    diagnostic_msgs/DiagnosticArray, how each map was found
+     /diagnostics        diagnostic_msgs/DiagnosticArray, 1 Hz
+
+parameters (all in config/mapper.yaml):
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run until a signal or the context's end; the process ends with code 0 then, 2 where a parameter was refused."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if _asks_for_help(arguments):
+        from rdflux_ros.node.parameters import as_help
+
+        print(HELP + as_help(), end="")
+        return 0
+    code = _run(arguments, StopRequest())
+    leave(code)  # the worker may still be inside torch, which an ordinary exit would tear down under it
+    return code
+
+
+def _asks_for_help(arguments: Sequence[str]) -> bool:
+    own = arguments[: arguments.index("--ros-args")] if "--ros-args" in arguments else arguments
+    return "-h" in own or "--help" in own
+
+
+def _run(arguments: Sequence[str], stop: StopRequest) -> int:
+    import rclpy
+    from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+    from rclpy.signals import SignalHandlerOptions
+
+    from rdflux_ros.node.radio_mapper import RadioMapperNode
+    from rdflux_ros.settings import SettingError
+
+    node = None
+    try:
+        rclpy.init(args=["mapper", *arguments], signal_handler_options=SignalHandlerOptions.NO)
+        node = RadioMapperNode()
+        executor = SingleThreadedExecutor()
+        executor.add_node(node)
+        stop.orderly(node.nudge)
+        while rclpy.ok() and not stop:
+            executor.spin_once()
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    except (SettingError, RuntimeError) as error:  # rcl raises RuntimeErrors for arguments and files it cannot read
+        if node is not None:
+            raise
+        print(f"mapper: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    finally:
+        if node is not None:
+            node.close()
+            node.destroy_node()
+        rclpy.try_shutdown()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

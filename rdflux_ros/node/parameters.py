@@ -1,0 +1,165 @@
+"""ROS parameters, declared from the settings that are their only source of names, defaults, descriptions and bounds."""
+
+from __future__ import annotations
+
+import dataclasses
+import textwrap
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from rdflux_ros.mapping.config import MapperConfig
+from rdflux_ros.settings import SettingError, allowed, checked, from_mapping, setting
+
+if TYPE_CHECKING:
+    from rcl_interfaces.msg import ParameterDescriptor
+    from rclpy.node import Node
+
+BUILT_IN = ("use_sim_time", "start_type_description_service", "qos_overrides.")
+"""What every ROS node accepts beside its own (names or prefixes)."""
+LIVE = frozenset({"max_rate_hz", "pose_timeout_s", "publish_pathloss", "publish_color"})
+"""What may change at any time; the others are read when the node is configured."""
+
+
+@dataclass(frozen=True)
+class NodeConfig:
+    """What concerns the node alone: topics, files, rates."""
+
+    pose_source: str = setting(
+        "pose", "where poses come from: topic pose (PoseStamped) or odom (Odometry)", choices=("pose", "odom")
+    )
+    map_durability: str = setting(
+        "transient_local",
+        "durability asked of the publisher of map; volatile for one that does not latch",
+        choices=("transient_local", "volatile"),
+    )
+    map_yaml: str = setting("", "a map_server map to load instead of listening to map; empty: listen")
+    height_map: str = setting("", "a yaml with the buildings' heights (image, resolution, origin, height_scale)")
+    max_rate_hz: float = setting(
+        20.0, "answers a second at most; of poses that come faster the latest wins [Hz]", minimum=0.01, maximum=1000.0
+    )
+    pose_timeout_s: float = setting(
+        2.0, "silence after which the diagnostics call the pose stale [s]", minimum=0.05, maximum=3600.0
+    )
+    publish_pathloss: bool = setting(True, "publish radio_map/pathloss (32FC1, dB)")
+    publish_color: bool = setting(True, "publish radio_map/color (rgb8) while somebody subscribes")
+    autostart: bool = setting(True, "configure and activate without a lifecycle manager")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All parameters of the node."""
+
+    node: NodeConfig
+    mapper: MapperConfig
+
+
+def fields() -> Iterator[dataclasses.Field[Any]]:
+    """All settings, in the order of documentation."""
+    yield from dataclasses.fields(NodeConfig)
+    yield from dataclasses.fields(MapperConfig)
+
+
+def declare(node: Node) -> None:
+    """Declare every setting on `node` with what was given on the command line or in a file.
+
+    The node must have been created with ``automatically_declare_parameters_from_overrides=True``.
+
+    Raises
+    ------
+    SettingError
+        An unknown parameter was given, or a value that does not fit; the message names it and its bounds.
+    """
+    known = {field.name: field for field in fields()}
+    given = {name: parameter.value for name, parameter in node.get_parameters_by_prefix("").items()}
+    unknown = sorted(name for name in given if name not in known and not name.startswith(BUILT_IN))
+    if unknown:
+        raise SettingError(f"unknown parameter {', '.join(unknown)}; known are {', '.join(sorted(known))}")
+    for name, field in known.items():
+        value = checked(field, given.get(name, field.default))
+        if name in given:  # was declared untyped and undescribed
+            node.undeclare_parameter(name)
+        node.declare_parameter(name, value, descriptor(field), ignore_override=True)
+
+
+def descriptor(field: dataclasses.Field[Any]) -> ParameterDescriptor:
+    """Description and bounds as `ros2 param describe` shows them."""
+    from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
+
+    low, high = field.metadata["minimum"], field.metadata["maximum"]
+    described = ParameterDescriptor(
+        name=field.name, description=field.metadata["doc"], additional_constraints=allowed(field)
+    )
+    if low is None and high is None:
+        return described
+    if isinstance(field.default, float):
+        described.floating_point_range = [
+            FloatingPointRange(
+                from_value=float("-inf") if low is None else float(low),
+                to_value=float("inf") if high is None else float(high),
+            )
+        ]
+    else:
+        described.integer_range = [
+            IntegerRange(
+                from_value=-(2**63) if low is None else int(low), to_value=2**63 - 1 if high is None else int(high)
+            )
+        ]
+    return described
+
+
+def read(node: Node) -> Settings:
+    """The parameters of `node` as they are now."""
+    return Settings(_values(node, NodeConfig), _values(node, MapperConfig))
+
+
+def refusal(changes: Sequence[Any], configured: bool) -> str:
+    """Why these parameters (each with ``name`` and ``value``) cannot be set now; empty if they can."""
+    known = {field.name: field for field in fields()}
+    for change in changes:
+        if change.name.startswith(BUILT_IN):
+            continue
+        if change.name not in known:
+            return f"unknown parameter {change.name}; known are {', '.join(sorted(known))}"
+        try:
+            checked(known[change.name], change.value)
+        except SettingError as error:
+            return str(error)
+        if configured and change.name not in LIVE:
+            return f"{change.name} is read when the node is configured: clean it up, set it, configure it again"
+    return ""
+
+
+def as_help() -> str:
+    """One line for each parameter, for `--help`."""
+    return "".join(f"  {field.name:<20}{_described(field)}\n" for field in fields())
+
+
+def as_yaml() -> str:
+    """The parameter file that lists every parameter with its description, its bounds and its default."""
+    lines = [
+        "# Every parameter of the mapper, with its default. Values outside the bounds and unknown names are refused.",
+        "# Those marked * may change while the node runs; the others are read when it is configured.",
+        "/**:",
+        "  ros__parameters:",
+    ]
+    for field in fields():
+        mark = "*" if field.name in LIVE else " "
+        lines += textwrap.wrap(_described(field), 112, initial_indent=f"    #{mark} ", subsequent_indent="    #    ")
+        lines.append(f"    {field.name}: {_yaml_value(field.default)}")
+    return "\n".join(lines) + "\n"
+
+
+def _values(node: Node, cls: type[Any]) -> Any:
+    return from_mapping(cls, {field.name: node.get_parameter(field.name).value for field in dataclasses.fields(cls)})
+
+
+def _described(field: dataclasses.Field[Any]) -> str:
+    bounds = {"a bool": "true or false", "a str": "text"}.get(allowed(field), allowed(field))
+    return f"{field.metadata['doc']} ({bounds})"
+
+
+def _yaml_value(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f'"{value}"' if isinstance(value, str) else repr(value)

@@ -1,0 +1,56 @@
+"""SIGINT and SIGTERM end the process with exit code 0, whatever it is doing.
+
+The signals are blocked in every thread and taken by one that waits for nothing else, so that no import, transition or
+computation is ever interrupted half-way, and none can delay the end beyond `GRACE_S`.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+GRACE_S = 1.2
+"""What an orderly end may take before the process just ends [s]."""
+
+
+class StopRequest:
+    """Set by the first signal. Create it in the main thread before anything starts threads (torch and rclpy do)."""
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+        self._lock = threading.Lock()
+        self._notify: Callable[[], None] | None = None
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+        for number in SIGNALS:  # a shell starts background jobs with SIGINT ignored, and ignored ones never arrive
+            signal.signal(number, signal.SIG_DFL)
+        threading.Thread(target=self._wait, name="signals", daemon=True).start()
+
+    def __bool__(self) -> bool:
+        return self._event.is_set()
+
+    def orderly(self, notify: Callable[[], None]) -> None:
+        """From now on a signal calls `notify` (from another thread) and leaves `GRACE_S` for an orderly end."""
+        with self._lock:
+            self._notify = notify
+
+    def _wait(self) -> None:
+        signal.sigwait(SIGNALS)
+        self._event.set()
+        with self._lock:
+            notify = self._notify
+        if notify is not None:
+            notify()
+            time.sleep(GRACE_S)
+        leave(0)
+
+
+def leave(code: int) -> None:
+    """End the process at once: no finalisers of libraries that still have threads at work."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

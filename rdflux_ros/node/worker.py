@@ -1,0 +1,136 @@
+"""One thread owns the model; callbacks only leave work in its mailbox."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Job:
+    """Work of one kind; `generation` tells whether its result is still wanted when it is done."""
+
+    kind: str
+    payload: Any = None
+    generation: int = 0
+
+
+@dataclass(frozen=True)
+class Done:
+    """A job with what came of it: exactly one of `result` and `error` counts (error None = success)."""
+
+    job: Job
+    result: Any = None
+    error: Exception | None = None
+
+
+class Mailbox:
+    """Bounded queues by kind, served in the order in which the kinds are given; a full one loses its oldest job.
+
+    A capacity of 1 makes the latest win.
+    """
+
+    def __init__(self, capacities: Mapping[str, int]) -> None:
+        self._queues = {kind: deque[Job](maxlen=capacity) for kind, capacity in capacities.items()}
+        self._not_before = dict.fromkeys(capacities, 0.0)
+        self._changed = threading.Condition()
+        self._closed = False
+
+    def put(self, job: Job) -> bool:
+        """Leave a job; never blocks. Whether an older one of its kind was lost for it."""
+        with self._changed:
+            queue = self._queues[job.kind]
+            full = len(queue) == queue.maxlen
+            queue.append(job)
+            self._changed.notify()
+            return full
+
+    def clear(self, kind: str) -> None:
+        """Forget what waits of one kind."""
+        with self._changed:
+            self._queues[kind].clear()
+
+    def hold(self, kind: str, seconds: float) -> None:
+        """Hand out nothing of this kind for so long; meanwhile newer jobs may replace older ones."""
+        with self._changed:
+            self._not_before[kind] = time.monotonic() + seconds
+
+    def close(self) -> None:
+        """End: `take` returns None from now on."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+    def take(self) -> Job | None:
+        """The next job in order of kinds; waits for one. None once closed."""
+        with self._changed:
+            while not self._closed:
+                waiting = [kind for kind, queue in self._queues.items() if queue]
+                now = time.monotonic()
+                for kind in waiting:
+                    if self._not_before[kind] <= now:
+                        return self._queues[kind].popleft()
+                self._changed.wait(min((self._not_before[kind] - now for kind in waiting), default=None))
+            return None
+
+
+class Worker:
+    """The thread that builds the handlers of all kinds, serves the mailbox with them and leaves what was done.
+
+    Parameters
+    ----------
+    build
+        Runs first, in the thread; returns a handler by kind. What it raises is raised by `start`.
+    mailbox
+        Where the jobs come from.
+    notify
+        Called from the thread after each `Done`; results wait in `finished`.
+    """
+
+    def __init__(
+        self, build: Callable[[], Mapping[str, Callable[[Any], Any]]], mailbox: Mailbox, notify: Callable[[], None]
+    ) -> None:
+        self._build, self._notify = build, notify
+        self.mailbox = mailbox
+        self._finished: deque[Done] = deque()
+        self._ready: Future[None] = Future()
+        self._thread = threading.Thread(target=self._run, name="mapper", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread and wait until it is ready."""
+        self._thread.start()
+        self._ready.result()
+
+    def stop(self, timeout_s: float) -> bool:
+        """Close the mailbox and wait for the job at hand; whether the thread has ended."""
+        self.mailbox.close()
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    def finished(self) -> list[Done]:
+        """What was done since the last call, oldest first."""
+        return [self._finished.popleft() for _ in range(len(self._finished))]
+
+    def _run(self) -> None:
+        try:
+            handlers = self._build()
+        except Exception as error:
+            self._ready.set_exception(error)
+            return
+        self._ready.set_result(None)
+        while (job := self.mailbox.take()) is not None:
+            self._finished.append(attempt(handlers[job.kind], job))
+            self._notify()
+
+
+def attempt(handler: Callable[[Any], Any], job: Job) -> Done:
+    """Run one job; an exception becomes its outcome, since the thread must outlive it."""
+    try:
+        return Done(job, handler(job.payload))
+    except Exception as error:
+        return Done(job, error=error)

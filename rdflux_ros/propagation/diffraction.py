@@ -1,0 +1,181 @@
+"""First-order diffraction into the shadow: over the roof edge that hides the transmitter, and round every corner.
+
+Each detour touches one straight edge: source T, edge point Q, receiver R. By Fermat's principle Q is where the edge,
+unfolded, is crossed by a straight line (Keller's cone): between perpendicular distances D_T and D_R and the way a
+along the edge the detour is sqrt((D_T + D_R)^2 + a^2) long.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from rdflux_ros.propagation.facades import Facades, receivers
+from rdflux_ros.propagation.materials import amplitude_p, amplitude_s
+from rdflux_ros.propagation.profiles import RADIAL_STEP, Profiles
+from rdflux_ros.propagation.wedge import wedge_gain
+from rdflux_ros.radio.units import RECEIVER_HEIGHT, WAVELENGTH
+
+FREE_SPACE = (WAVELENGTH / (4 * math.pi)) ** 2
+"""Path gain at 1 m; Friis."""
+SIGHT_SAMPLES = 24
+"""Points between edge and receiver that must be free."""
+SIGHT_TOLERANCE = 0.3
+"""What may stand into the way from the edge to the receiver [m]: the raster's doubt."""
+FULL_TURN = 2 * math.pi
+ROOF_EXTERIOR = 1.5
+"""Roof edges are right angles: n = 3/2."""
+
+
+def diffraction(facades: Facades, profiles: Profiles) -> Tensor:
+    """Path gain [B, 65536] of all first-order diffracted paths into shadowed free cells, powers added."""
+    shadow = ~profiles.visible & facades.free
+    gain = torch.zeros_like(profiles.distance).view(-1)
+    for mechanism in (over_roofs, round_corners):
+        index, power = mechanism(facades, profiles, shadow)
+        gain.index_add_(0, index, power)
+    return gain.view(shadow.shape)
+
+
+def over_roofs(facades: Facades, profiles: Profiles, shadow: Tensor) -> tuple[Tensor, Tensor]:
+    """Over the edge that hides the transmitter in the receiver's vertical plane.
+
+    Returns flat indices into [B, 65536] and the path gain there.
+    """
+    index = shadow.view(-1).nonzero()[:, 0]
+    batch, cell = index // shadow.shape[1], index % shadow.shape[1]
+    if not len(index) or not len(facades.lines):
+        return index[:0], profiles.distance.view(-1)[:0]
+    x, y = (axis[cell] for axis in receivers(index.device))
+    tx, ty, tz = profiles.transmitters[batch].unbind(1)
+    azimuth, radius = profiles.azimuth.view(-1)[index], profiles.radius.view(-1)[index]
+    edge = profiles.edge[batch, azimuth, radius]
+    roof = profiles.heights[batch, azimuth, edge]
+    share = (edge + 0.5) * RADIAL_STEP / profiles.distance.view(-1)[index]
+    line = facades.lines[facades.wall_at(tx + (x - tx) * share, ty + (y - ty) * share)]
+    power, qx, qy = roof_edge_gain(line, roof, (tx, ty, tz), (x, y))
+    clear = _in_sight(facades, (qx, qy, roof), (x, y))
+    return index, torch.where(clear, power, 0.0)
+
+
+def roof_edge_gain(
+    line: Tensor, roof: Tensor, transmitter: tuple[Tensor, Tensor, Tensor], receiver: tuple[Tensor, Tensor]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Path gain over one roof edge, and the edge point's plan position.
+
+    Parameters
+    ----------
+    line
+        [P, 3] outward normal and offset of the wall below the edge.
+    roof
+        [P] its height [m].
+    transmitter, receiver
+        Coordinates [P] [m]; the receiver stands at `RECEIVER_HEIGHT`.
+    """
+    nx, ny, offset = line.unbind(1)
+    (tx, ty, tz), (x, y) = transmitter, receiver
+    out_t, out_r = nx * tx + ny * ty - offset, nx * x + ny * y - offset
+    up_t, up_r = tz - roof, RECEIVER_HEIGHT - roof
+    along_t = nx * ty - ny * tx
+    along = nx * y - ny * x - along_t
+    d_t = torch.hypot(out_t, up_t).clamp_min(0.1)
+    d_r = torch.hypot(out_r, up_r).clamp_min(0.1)
+    length = torch.hypot(d_t + d_r, along)
+    sin_edge = (d_t + d_r) / length
+    s_t, s_r = d_t / sin_edge, d_r / sin_edge
+    # angles from the roof, up and over the edge; the wall is the 0-face where the transmitter sees it better
+    angle_t, angle_r = _turn(up_t, -out_t), _turn(up_r, -out_r)
+    exterior = ROOF_EXTERIOR * math.pi
+    from_wall = 2 * angle_t > exterior
+    incidence = torch.where(from_wall, exterior - angle_t, angle_t)
+    departure = torch.where(from_wall, exterior - angle_r, angle_r)
+    outside = (incidence > 0) & (incidence < exterior) & (departure > -1e-3) & (departure < exterior)
+    incidence, departure = incidence.clamp(1e-3, exterior - 1e-3), departure.clamp(1e-3, exterior - 1e-3)
+    cos_roof, cos_wall = up_t.abs() / d_t * sin_edge, out_t.abs() / d_t * sin_edge
+    cos_0, cos_n = torch.where(from_wall, cos_wall, cos_roof), torch.where(from_wall, cos_roof, cos_wall)
+    span = s_t * s_r / length * sin_edge * sin_edge
+    geometry = (ROOF_EXTERIOR, incidence, departure, span, sin_edge)
+    soft = wedge_gain(*geometry, amplitude_s(cos_0), amplitude_s(cos_n))
+    hard = wedge_gain(*geometry, amplitude_p(cos_0), amplitude_p(cos_n))
+    # share of the vertically polarised field that lies along the edge
+    rise, run = (up_t / d_t * sin_edge) ** 2, (along / length) ** 2
+    share_soft = (rise * run / ((1 - rise) * (1 - run)).clamp_min(1e-6)).clamp(0, 1)
+    power = (hard + share_soft * (soft - hard)) * FREE_SPACE / (s_t * s_r * length)
+    at = along_t + along * d_t / (d_t + d_r)
+    return torch.where(outside, power, 0.0), nx * offset - ny * at, ny * offset + nx * at
+
+
+def round_corners(facades: Facades, profiles: Profiles, shadow: Tensor) -> tuple[Tensor, Tensor]:
+    """Round every vertical edge that transmitter and receiver both see, lit side or not.
+
+    Returns flat indices into [B, 65536], some of them many times, and the path gain of each path.
+    """
+    corners = facades.corners
+    device = shadow.device
+    tx, ty, tz = profiles.transmitters.T[:, :, None]
+    dx, dy = corners.position.T[:, None] - profiles.transmitters.T[:2, :, None]
+    far = torch.hypot(dx, dy)
+    outward = torch.nn.functional.normalize(corners.face_0 + corners.face_n, dim=1)
+    every = torch.arange(len(tx), device=device)[:, None]
+    horizon = profiles.horizon_towards(every, dx + 0.5 * outward[:, 0], dy + 0.5 * outward[:, 1], far - 1.0)
+    lowest = torch.maximum(tz + horizon * far, corners.base)
+    batch, corner = ((lowest < corners.roof) & (far > 1.0)).nonzero(as_tuple=True)
+    # all pairs of a lit corner and a shadowed cell that it sees
+    counts = corners.first_seen.diff()[corner]
+    pair = torch.repeat_interleave(torch.arange(len(corner), device=device), counts)
+    start = corners.first_seen[corner] - (counts.cumsum(0) - counts)
+    cell = corners.seen[torch.arange(len(pair), device=device) + start[pair]].long()
+    index = batch[pair] * shadow.shape[1] + cell
+    dark = shadow.view(-1)[index]
+    pair, cell, index = pair[dark], cell[dark], index[dark]
+    # where the unfolded line meets the edge
+    x, y = receivers(device)
+    ex, ey = x[cell] - corners.position[corner, 0][pair], y[cell] - corners.position[corner, 1][pair]
+    d_t, d_r = far[batch, corner][pair], torch.hypot(ex, ey)
+    slope = (RECEIVER_HEIGHT - tz[batch, 0][pair]) / (d_t + d_r)
+    height = tz[batch, 0][pair] + slope * d_t
+    on_edge = (height > lowest[batch, corner][pair]) & (height < corners.roof[corner][pair])
+    pair, index, ex, ey, d_t, d_r, slope = (v[on_edge] for v in (pair, index, ex, ey, d_t, d_r, slope))
+    # per lit corner: the face that the transmitter sees best is the 0-face
+    ux, uy = dx[batch, corner] / far[batch, corner], dy[batch, corner] / far[batch, corner]
+    way = torch.stack([ux, uy], 1)
+    face_0, face_n = corners.face_0[corner], corners.face_n[corner]
+    cos_0, cos_n = (face_0 * way).sum(1), (face_n * way).sum(1)
+    swap = cos_n < cos_0
+    face_0, face_n = torch.where(swap[:, None], face_n, face_0), torch.where(swap[:, None], face_0, face_n)
+    cos_0, cos_n = torch.where(swap, cos_n, cos_0).abs(), torch.where(swap, cos_0, cos_n).abs()
+    along = torch.stack([-face_0[:, 1], face_0[:, 0]], 1)
+    along = along * -torch.sign((along * face_n).sum(1, keepdim=True))
+    incidence = _turn(-(way * face_0).sum(1), -(way * along).sum(1))
+    exterior = (FULL_TURN - corners.interior_angle[corner]) / math.pi
+    along, face_0 = along[pair], face_0[pair]
+    departure = _turn(ex * face_0[:, 0] + ey * face_0[:, 1], ex * along[:, 0] + ey * along[:, 1])
+    incidence, exterior = incidence[pair], exterior[pair]
+    outside = (incidence < exterior * math.pi) & (departure < exterior * math.pi + 0.05)
+    departure = torch.minimum(departure, exterior * math.pi - 1e-3)
+    sin_edge = torch.rsqrt(1 + slope * slope)
+    s_t, s_r = d_t / sin_edge, d_r.clamp_min(0.3) / sin_edge
+    span = s_t * s_r / (s_t + s_r) * sin_edge * sin_edge
+    r_0, r_n = amplitude_s(cos_0[pair] * sin_edge), amplitude_s(cos_n[pair] * sin_edge)
+    spread = FREE_SPACE / (s_t * s_r * (s_t + s_r))
+    power = wedge_gain(exterior, incidence, departure, span, sin_edge, r_0, r_n) * spread
+    return index, torch.where(outside, power, 0.0)
+
+
+def _turn(opposite: Tensor, adjacent: Tensor) -> Tensor:
+    """Angle in [0, 2 pi)."""
+    angle = torch.atan2(opposite, adjacent)
+    return torch.where(angle < 0, angle + FULL_TURN, angle)
+
+
+def _in_sight(facades: Facades, edge: tuple[Tensor, Tensor, Tensor], receiver: tuple[Tensor, Tensor]) -> Tensor:
+    """Whether nothing stands between edge points and receivers."""
+    (qx, qy, roof), (x, y) = edge, receiver
+    plan = torch.hypot(qx - x, qy - y).clamp_min(0.1)
+    steps = torch.linspace(0, 1, SIGHT_SAMPLES, device=x.device)[:, None]
+    share = ((1.0 + (plan - 1.7).clamp_min(0.0) * steps) / plan).clamp_max(0.99)
+    height = facades.height_at(qx + (x - qx) * share, qy + (y - qy) * share)
+    sight_line = roof + (RECEIVER_HEIGHT - roof) * share
+    return (height <= (sight_line + SIGHT_TOLERANCE)).logical_or_(height == 0).all(0)

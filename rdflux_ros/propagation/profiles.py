@@ -1,0 +1,86 @@
+"""Height profiles around a transmitter: what the vertical planes through it say.
+
+A polar fan of heights ``h_i`` at radius ``r_i`` for each azimuth, and its running horizon: the largest slope
+``(h_i - z) / r_i`` met so far, with where it was met (the edge). A receiver is in line of sight where the horizon
+before it lies below the slope down to it.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from rdflux_ros.propagation.facades import Facades, receivers
+from rdflux_ros.radio.grid import WINDOW_M
+from rdflux_ros.radio.units import RECEIVER_HEIGHT
+
+AZIMUTHS = 1024
+RADIAL_STEP = 0.5
+"""Distance between samples of a profile [m]."""
+
+
+@dataclass(frozen=True)
+class Profiles:
+    """Polar fan round each transmitter of a batch; A azimuths, I radii, the window's 65536 receivers row-major.
+
+    Parameters
+    ----------
+    transmitters
+        [B, 3] x, y, z in window coordinates [m].
+    heights
+        [B, A, I] building heights [m].
+    horizon
+        [B, A, I] largest slope (h - z) / r up to and with sample i.
+    edge
+        [B, A, I] index of the sample that is that horizon.
+    azimuth, radius
+        [B, 65536] nearest azimuth, and the last sample before each receiver.
+    distance
+        [B, 65536] plan distance of each receiver [m].
+    before
+        [B, 65536] horizon before each receiver.
+    visible
+        [B, 65536] whether the receiver is in line of sight.
+    """
+
+    transmitters: Tensor
+    heights: Tensor
+    horizon: Tensor
+    edge: Tensor
+    azimuth: Tensor
+    radius: Tensor
+    distance: Tensor
+    before: Tensor
+    visible: Tensor
+
+    def horizon_towards(self, batch: Tensor, dx: Tensor, dy: Tensor, distance: Tensor) -> Tensor:
+        """Lowest horizon of the three azimuths nearest to plan offsets [m] at a plan distance [m]."""
+        azimuths, radii = self.horizon.shape[1:]
+        azimuth = (torch.atan2(dy, dx) * (azimuths / (2 * math.pi))).round().long()
+        radius = (distance / RADIAL_STEP - 0.5).long().clamp(0, radii - 1)
+        near = [self.horizon[batch, (azimuth + aside) % azimuths, radius] for aside in (-1, 0, 1)]
+        return torch.stack(near).amin(0)
+
+
+def trace_profiles(facades: Facades, transmitters: Tensor) -> Profiles:
+    """Sample the fan of every transmitter [B, 3], and find the horizon and the receivers in line of sight."""
+    device = transmitters.device
+    tx, ty, tz = transmitters.T[:, :, None]
+    x, y = receivers(device)
+    dx, dy = x - tx, y - ty
+    distance = torch.hypot(dx, dy)
+    longest = WINDOW_M * math.sqrt(2) if device.type == "cuda" else float(distance.amax())
+    radii = int(longest / RADIAL_STEP) + 2
+    angle = torch.arange(AZIMUTHS, device=device) * (2 * math.pi / AZIMUTHS)
+    r = (torch.arange(radii, device=device) + 0.5) * RADIAL_STEP
+    fan_x, fan_y = angle.cos()[:, None] * r, angle.sin()[:, None] * r
+    heights = facades.height_at(fan_x + tx[..., None], fan_y + ty[..., None])
+    horizon, edge = ((heights - tz[..., None]) * (1.0 / r)).cummax(-1)
+    azimuth = (torch.atan2(dy, dx) * (AZIMUTHS / (2 * math.pi))).round_().to(torch.int64) % AZIMUTHS
+    radius = (distance / RADIAL_STEP - 0.5).to(torch.int64)
+    before = horizon.view(len(transmitters), -1).gather(1, azimuth * radii + radius)
+    visible = before * distance <= RECEIVER_HEIGHT - tz
+    return Profiles(transmitters, heights, horizon, edge, azimuth, radius, distance, before, visible)

@@ -1,0 +1,197 @@
+"""Specular reflections: a fan of plan-view rays, each carrying an interval of slopes.
+
+Walls are vertical, so a reflected ray stays one straight line in the unfolded vertical plane: a receiver at unfolded
+plan length R is reached with slope (1.5 - z) / R, mirrored in the ground with slope (-1.5 - z) / R. A branch carries
+the slopes that have cleared what stood before and that the walls it left were high enough to reflect.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from rdflux_ros.propagation.diffraction import FREE_SPACE
+from rdflux_ros.propagation.facades import LOWEST_BUILDING, Facades
+from rdflux_ros.propagation.materials import ground_share, wall_share
+from rdflux_ros.propagation.profiles import Profiles
+from rdflux_ros.radio.grid import MARGIN_M, WINDOW_M
+from rdflux_ros.radio.units import RECEIVER_HEIGHT
+
+DIRECTIONS = 2048
+STEP = 1.0
+"""Distance between samples of a branch [m]."""
+REACH = 220.0
+"""How far a reflected branch runs [m]."""
+STRIDES = (32, 64, 128)
+"""Samples taken at a time; branches that can give no more are dropped between."""
+CROSSING_TOLERANCE = 1.5
+"""Largest distance between the sample in a wall and the crossing with its line [m]."""
+
+
+@dataclass(frozen=True)
+class Branches:
+    """N rays: all [N] but `origin` [N, 2], `direction` [N, 2] and `cosines` [N, walls so far]."""
+
+    batch: Tensor
+    origin: Tensor
+    direction: Tensor
+    length: Tensor
+    """Unfolded plan length from the transmitter to `origin` [m]."""
+    z: Tensor
+    """Height of the transmitter [m]."""
+    lowest: Tensor
+    """Slope that clears everything met so far."""
+    highest: Tensor
+    """Slope that the lowest of the walls still reflects."""
+    cosines: Tensor
+    """|cos| of the plan-view angle of incidence on each wall."""
+
+    def __getitem__(self, chosen: Tensor) -> Branches:
+        return Branches(*(getattr(self, name)[chosen] for name in self.__dataclass_fields__))
+
+    def __len__(self) -> int:
+        return len(self.batch)
+
+
+def reflections(facades: Facades, profiles: Profiles, order: int) -> tuple[Tensor, Tensor]:
+    """Path gain [B, 65536] by up to `order` walls, and the same with a ground bounce (also of the direct path).
+
+    Of rays of one order that meet in a cell the strongest stays; the orders add.
+    """
+    transmitters = profiles.transmitters
+    shape = profiles.distance.shape
+    direct = torch.zeros_like(profiles.distance)
+    bounced = direct_ground_bounce(facades, profiles)
+    branches = _fan(transmitters)
+    for met in range(order + 1):
+        if not len(branches) or not len(facades.lines):
+            break
+        by_wall, by_ground = (
+            torch.zeros(shape.numel(), device=direct.device),
+            torch.zeros(shape.numel(), device=direct.device),
+        )
+        branches = _march(facades, branches, by_wall, by_ground, last=met == order)
+        direct += by_wall.view(shape)
+        bounced += by_ground.view(shape)
+    return direct, bounced
+
+
+def direct_ground_bounce(facades: Facades, profiles: Profiles) -> Tensor:
+    """Path gain [B, 65536] off the ground alone: the receiver mirrored to -1.5 m."""
+    z = profiles.transmitters[:, 2:]
+    slope = (-RECEIVER_HEIGHT - z) / profiles.distance
+    distance2 = profiles.distance**2 + (z + RECEIVER_HEIGHT) ** 2
+    reached = facades.free & (profiles.before <= slope)
+    return torch.where(reached, FREE_SPACE / distance2 * ground_share(slope), 0.0)
+
+
+def _fan(transmitters: Tensor) -> Branches:
+    device, count = transmitters.device, len(transmitters)
+    angle = (torch.arange(DIRECTIONS, device=device) + 0.5) * (2 * math.pi / DIRECTIONS)
+    batch = torch.arange(count, device=device).repeat_interleave(DIRECTIONS)
+    direction = torch.stack([angle.cos(), angle.sin()], 1).repeat(count, 1)
+    nothing = torch.zeros_like(direction[:, 0])
+    origin, z = transmitters[batch, :2], transmitters[batch, 2]
+    return Branches(batch, origin, direction, nothing, z, nothing - 1e9, nothing + 1e9, direction[:, :0])
+
+
+def _march(facades: Facades, branches: Branches, by_wall: Tensor, by_ground: Tensor, last: bool) -> Branches:
+    """Deposit what the branches bring to the cells along them; return the branches that the walls they meet start."""
+    device = by_wall.device
+    started: list[Branches] = []
+    first_fan = branches.cosines.shape[1] == 0
+    height_before = torch.zeros_like(branches.z)
+    done = 0
+    for stride in (*STRIDES, *STRIDES[-1:] * first_fan):
+        t = (torch.arange(done, done + stride, device=device) + 0.5) * STEP
+        x = branches.origin[:, :1] + branches.direction[:, :1] * t
+        y = branches.origin[:, 1:] + branches.direction[:, 1:] * t
+        height = facades.height_at(x, y)
+        unfolded = branches.length[:, None] + t
+        z = branches.z[:, None]
+        top = (height - z) / unfolded
+        running = torch.maximum(top.cummax(1).values, branches.lowest[:, None])
+        before = torch.cat([branches.lowest[:, None], running[:, :-1]], 1)
+        if not first_fan:
+            inside = (height == 0) & (x > 0) & (x < WINDOW_M) & (y > 0) & (y < WINDOW_M)
+            _deposit(branches, inside, before, unfolded, x, y, by_wall, RECEIVER_HEIGHT)
+            _deposit(branches, inside, before, unfolded, x, y, by_ground, -RECEIVER_HEIGHT)
+        if not last:
+            lower_roof = torch.cat([height_before[:, None], height[:, :-1]], 1)
+            low = torch.maximum(before, (lower_roof - z) / unfolded)
+            high = torch.minimum(branches.highest[:, None], top)
+            steepest = (-RECEIVER_HEIGHT - z) / unfolded
+            flattest = (RECEIVER_HEIGHT - z) / (unfolded + REACH)
+            wall = (height - lower_roof > LOWEST_BUILDING) & (low < high) & (low < flattest) & (high > steepest)
+            if first_fan and done == 0:
+                wall[:, 0] = False
+            started.append(_reflected(facades, branches, wall, low, high, x, y, t))
+        done += stride
+        reach = REACH if not first_fan else float(WINDOW_M + 2 * MARGIN_M) * math.sqrt(2)
+        if done >= reach:
+            break
+        # alive: still on the raster, able to clear what it met, and not yet all in the ground
+        margin = MARGIN_M
+        ex, ey, end = x[:, -1], y[:, -1], unfolded[:, -1]
+        alive = (ex > -margin) & (ex < WINDOW_M + margin) & (ey > -margin) & (ey < WINDOW_M + margin)
+        alive &= running[:, -1] < torch.minimum(branches.highest, (RECEIVER_HEIGHT - branches.z) / (end + REACH))
+        alive &= (-RECEIVER_HEIGHT - branches.z) / end <= branches.highest
+        chosen = alive.nonzero()[:, 0]
+        if not len(chosen):
+            break
+        branches = replace(branches, lowest=running[:, -1])[chosen]
+        height_before = height[chosen, -1]
+    if not started:
+        return branches[branches.batch < 0]
+    return Branches(*(torch.cat([getattr(b, name) for b in started]) for name in Branches.__dataclass_fields__))
+
+
+def _deposit(
+    branches: Branches,
+    inside: Tensor,
+    before: Tensor,
+    unfolded: Tensor,
+    x: Tensor,
+    y: Tensor,
+    gain: Tensor,
+    receiver: float,
+) -> None:
+    """Keep the strongest arrival of each cell; a receiver below ground is one mirrored in it."""
+    slope = (receiver - branches.z[:, None]) / unfolded
+    ray, sample = (inside & (before <= slope) & (slope <= branches.highest[:, None])).nonzero(as_tuple=True)
+    slope, length = slope[ray, sample], unfolded[ray, sample]
+    power = FREE_SPACE / (length * length * (1 + slope * slope))
+    if receiver < 0:
+        power = power * ground_share(slope)
+    for cosine in branches.cosines.unbind(1):
+        power = power * wall_share(cosine[ray], slope)
+    cell = (branches.batch[ray] * WINDOW_M + y[ray, sample].long()) * WINDOW_M + x[ray, sample].long()
+    gain.scatter_reduce_(0, cell, power, "amax")
+
+
+def _reflected(
+    facades: Facades, branches: Branches, wall: Tensor, low: Tensor, high: Tensor, x: Tensor, y: Tensor, t: Tensor
+) -> Branches:
+    """Branches mirrored at the exact crossing with the wall nearest to each marked sample."""
+    ray, sample = wall.nonzero(as_tuple=True)
+    line = facades.lines[facades.wall_at(x[ray, sample], y[ray, sample])]
+    normal, offset = line[:, :2], line[:, 2]
+    direction, origin = branches.direction[ray], branches.origin[ray]
+    towards = (direction * normal).sum(1)
+    crossing = (offset - (origin * normal).sum(1)) / torch.where(towards.abs() < 1e-3, 1e-3, towards)
+    met = (towards.abs() > 1e-3) & ((crossing - t[sample]).abs() < CROSSING_TOLERANCE) & (crossing > 0)
+    ray, sample, crossing, towards, normal = ray[met], sample[met], crossing[met], towards[met], normal[met]
+    direction, origin = direction[met], origin[met]
+    return Branches(
+        batch=branches.batch[ray],
+        origin=origin + direction * crossing[:, None],
+        direction=direction - 2 * towards[:, None] * normal,
+        length=branches.length[ray] + crossing,
+        z=branches.z[ray],
+        lowest=low[ray, sample],
+        highest=high[ray, sample],
+        cosines=torch.cat([branches.cosines[ray], towards.abs()[:, None]], 1),
+    )

@@ -1,0 +1,181 @@
+"""A planner on a real graph: sends maps and poses to a mapper, keeps what it hears."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from geometry_msgs.msg import PoseStamped
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState
+from nav_msgs.msg import OccupancyGrid, Odometry
+from rclpy.context import Context
+from rclpy.executors import ExternalShutdownException, ShutdownException, SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+from sensor_msgs.msg import Image
+
+from rdflux_ros.node import conversions, qos
+
+OUTPUTS = {
+    "radio_map": (OccupancyGrid, qos.LATCHED),
+    "radio_map/pathloss": (Image, qos.LATCHED),
+    "radio_map/status": (DiagnosticArray, qos.LATEST),
+    "/diagnostics": (DiagnosticArray, qos.LATEST),
+}
+TIMEOUT_S = 20.0
+
+
+def streets(width: int = 512, height: int = 400, resolution: float = 1.0) -> OccupancyGrid:
+    """A map with one building: x 100..120, y 60..90 m."""
+    cells = np.zeros((height, width), np.int8)
+    scale = 1 / resolution
+    cells[int(60 * scale) : int(90 * scale), int(100 * scale) : int(120 * scale)] = 100
+    message = OccupancyGrid()
+    message.header.frame_id = "map"
+    message.info.width, message.info.height, message.info.resolution = width, height, resolution
+    message.info.origin.orientation.w = 1.0
+    message.data = cells.ravel().tolist()
+    return message
+
+
+def pose(x: float, y: float, z: float = 40.0, stamp_ns: int = 1_000_000_000, frame: str = "map") -> PoseStamped:
+    message = PoseStamped()
+    message.header.frame_id = frame
+    message.header.stamp = conversions.stamp_from_ns(stamp_ns)
+    message.pose.position.x, message.pose.position.y, message.pose.position.z = x, y, z
+    message.pose.orientation.w = 1.0
+    return message
+
+
+def values(status: DiagnosticStatus) -> dict[str, str]:
+    return {item.key: item.value for item in status.values}
+
+
+def stamp_ns(message: Any) -> int:
+    return conversions.ns_from_stamp(message.header.stamp)
+
+
+class Planner:
+    """A node on the graph that sends maps and poses and keeps what it hears, by topic."""
+
+    def __init__(self, domain: int) -> None:
+        self.context = Context()
+        rclpy.init(context=self.context, domain_id=domain)
+        self.node = Node("planner", context=self.context)
+        self.heard: dict[str, list[Any]] = defaultdict(list)
+        self.maps = self.node.create_publisher(OccupancyGrid, "map", qos.LATCHED)
+        self.poses = self.node.create_publisher(PoseStamped, "pose", qos.POSE)
+        self.odometry = self.node.create_publisher(Odometry, "odom", qos.POSE)
+        for topic, (message_type, profile) in OUTPUTS.items():
+            self.listen(topic, message_type, profile)
+        self.transitions = self.node.create_client(ChangeState, "radio_mapper/change_state")
+        self._spinning = [spin_in_thread(self.node, self.context)]
+
+    def listen(self, topic: str, message_type: type, profile: Any, key: str | None = None) -> None:
+        self.node.create_subscription(message_type, topic, self.heard[key or topic].append, profile)
+
+    def start_mapper(self, **parameters: Any) -> Any:
+        """The mapper, in a thread of its own on the same graph."""
+        from rdflux_ros.node.radio_mapper import RadioMapperNode
+
+        given = [Parameter(name, value=value) for name, value in {"device": "cpu", **parameters}.items()]
+        mapper = RadioMapperNode(context=self.context, parameter_overrides=given)
+        self._spinning.append(spin_in_thread(mapper, self.context))
+        return mapper
+
+    def wait(self, condition: Callable[[], Any], what: str, timeout_s: float = TIMEOUT_S) -> Any:
+        end = time.monotonic() + timeout_s
+        while not (found := condition()):
+            assert time.monotonic() < end, f"waited {timeout_s} s for {what}; heard {self.counts()}"
+            time.sleep(0.005)
+        return found
+
+    def counts(self) -> dict[str, int]:
+        return {topic: len(messages) for topic, messages in self.heard.items()}
+
+    def health(self) -> DiagnosticStatus:
+        """The next line of the mapper in /diagnostics."""
+        before = len(self.heard["/diagnostics"])
+        self.wait(lambda: len(self.heard["/diagnostics"]) > before, "diagnostics")
+        return self.heard["/diagnostics"][-1].status[0]
+
+    def wait_for_level(self, level: bytes, message: str) -> DiagnosticStatus:
+        def found() -> DiagnosticStatus | None:
+            status = self.heard["/diagnostics"][-1].status[0] if self.heard["/diagnostics"] else None
+            return status if status and status.level == level and message in status.message else None
+
+        return self.wait(found, f"diagnostics of level {level!r} with '{message}'")
+
+    def send_map(self, message: OccupancyGrid) -> None:
+        self.maps.publish(message)
+
+    def ready(self, message: OccupancyGrid | None = None) -> None:
+        """Wait until the mapper has the map and listens to poses."""
+        if message is not None:
+            self.send_map(message)
+        self.wait(lambda: self.poses.get_subscription_count() + self.odometry.get_subscription_count(), "activation")
+        self.wait(
+            lambda: self.heard["/diagnostics"] and "map_frame" in values(self.heard["/diagnostics"][-1].status[0]),
+            "the map to be in use",
+        )
+
+    def fly(self, *poses: PoseStamped) -> list[OccupancyGrid]:
+        """Send poses one after the other, each when the last is answered; their maps."""
+        answers = []
+        for message in poses:
+            self.poses.publish(message)
+            wanted = stamp_ns(message)
+            answers.append(self.wait(lambda wanted=wanted: self.answer(wanted), f"the answer to {wanted}"))
+        return answers
+
+    def answer(self, wanted_ns: int, topic: str = "radio_map") -> Any:
+        return next((message for message in list(self.heard[topic]) if stamp_ns(message) == wanted_ns), None)
+
+    def layers(self, wanted_ns: int) -> tuple[OccupancyGrid, Image, DiagnosticStatus]:
+        """All layers of one answer, joined by its stamp."""
+        joined = [
+            self.wait(lambda t=topic: self.answer(wanted_ns, t), topic)
+            for topic in ("radio_map", "radio_map/pathloss", "radio_map/status")
+        ]
+        return joined[0], joined[1], joined[2].status[0]
+
+    def change_state(self, transition: int) -> bool:
+        assert self.transitions.wait_for_service(TIMEOUT_S)
+        future = self.transitions.call_async(ChangeState.Request(transition=Transition(id=transition)))
+        self.wait(future.done, "the transition")
+        return bool(future.result().success)
+
+    def close(self) -> None:
+        for stop in reversed(self._spinning):
+            stop()
+        rclpy.try_shutdown(context=self.context)
+
+
+def spin_in_thread(node: Node, context: Context) -> Callable[[], None]:
+    """Spin a node until the returned function is called."""
+    executor = SingleThreadedExecutor(context=context)
+    executor.add_node(node)
+
+    def spin() -> None:
+        with contextlib.suppress(ExternalShutdownException, ShutdownException):
+            executor.spin()
+
+    thread = threading.Thread(target=spin, daemon=True)
+    thread.start()
+
+    def stop() -> None:
+        executor.shutdown()
+        thread.join()
+        if hasattr(node, "close"):
+            node.close()
+        node.destroy_node()
+
+    return stop

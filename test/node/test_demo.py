@@ -1,0 +1,71 @@
+"""The demo on a short stretch of its flight: a real mapper process, a real graph."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def demo(environment: dict[str, str], out: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "rdflux_ros.node.demo", "--out", str(out), *options]
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=150)
+
+
+def test_every_pose_is_answered_and_scored(ros_environment: dict[str, str], tmp_path: Path) -> None:
+    done = demo(ros_environment, tmp_path, "--poses", "9")
+    assert done.returncode == 0, done.stdout + done.stderr
+    table = dict(line.strip("| ").split(" | ") for line in (tmp_path / "demo.md").read_text().splitlines()[2:])
+    table = {key.strip(): value.strip() for key, value in table.items()}
+    assert table["poses played"] == "9"
+    assert table["maps received, stamped as their pose"] == "9 (100.0%)"
+    assert table["by method"] == "9 physics"
+    assert table["physics: poses scored against truth"] == "3"
+    assert float(table["physics: error over free cells, rms [dB]"]) < 20.0
+    assert (tmp_path / "demo.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "demo.gif").read_bytes().startswith(b"GIF89a")
+
+
+def test_a_mapper_that_dies_is_one_line_and_code_1(
+    ros_environment: dict[str, str], krems: Path, tmp_path: Path
+) -> None:
+    example = tmp_path / "example"
+    shutil.copytree(krems, example)
+    (example / "height.yaml").write_text(
+        "image: nowhere.png\nresolution: 0.25\norigin: [0, 0, 0]\nheight_scale: 0.01\n"
+    )
+    done = demo(ros_environment, tmp_path / "out", "--example", str(example))
+    assert done.returncode == 1
+    assert done.stderr.strip().splitlines()[-1].startswith("demo: the mapper ")
+    assert "nowhere.png" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_bag_that_is_not_there_is_one_line_and_code_1(ros_environment: dict[str, str], tmp_path: Path) -> None:
+    done = demo(ros_environment, tmp_path / "out", "--bag", str(tmp_path / "none"))
+    assert (done.returncode, done.stderr) == (1, f"demo: {tmp_path / 'none'}: no such bag\n")
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_stopped_it_leaves_no_mapper_behind(
+    how: signal.Signals, ros_environment: dict[str, str], tmp_path: Path
+) -> None:
+    command = [sys.executable, "-m", "rdflux_ros.node.demo", "--out", str(tmp_path)]
+    process = subprocess.Popen(command, cwd=ROOT, env=ros_environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    deadline = time.monotonic() + 60
+    while not (mappers := children.read_text().split()) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.send_signal(how)
+    _, errors = process.communicate(timeout=20)
+    assert mappers
+    assert not any(Path("/proc", mapper).exists() for mapper in mappers)
+    assert process.returncode == 128 + how
+    assert b"Traceback" not in errors

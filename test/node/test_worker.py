@@ -1,0 +1,51 @@
+"""Mailbox and worker: who is served first, what is lost, what an exception does."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+
+from rdflux_ros.node.worker import Job, Mailbox, Worker
+
+
+def test_kinds_are_served_in_order_and_the_latest_of_one_wins() -> None:
+    mailbox = Mailbox({"map": 1, "pose": 1, "query": 2})
+    lost = [mailbox.put(Job(kind, n)) for kind, n in (("query", 1), ("query", 2), ("query", 3), ("pose", 1))]
+    lost += [mailbox.put(Job("pose", 2)), mailbox.put(Job("map", 1))]
+    assert lost == [False, False, True, False, True, False]
+    jobs = [mailbox.take() for _ in range(4)]
+    assert [(job.kind, job.payload) for job in jobs if job] == [("map", 1), ("pose", 2), ("query", 2), ("query", 3)]
+
+
+def test_a_held_kind_waits_while_others_go_on() -> None:
+    mailbox = Mailbox({"pose": 1, "map": 1})
+    mailbox.hold("pose", 0.2)
+    start = time.monotonic()
+    mailbox.put(Job("pose"))
+    mailbox.put(Job("map"))
+    kinds = [job.kind for job in (mailbox.take(), mailbox.take()) if job]
+    assert kinds == ["map", "pose"] and time.monotonic() - start >= 0.2
+
+
+def test_a_failing_job_is_reported_and_the_next_one_done() -> None:
+    done = threading.Semaphore(0)
+    mailbox = Mailbox({"divide": 3})
+    worker = Worker(lambda: {"divide": lambda n: 1 / n}, mailbox, done.release)
+    worker.start()
+    for n in (0, 2):
+        mailbox.put(Job("divide", n, generation=n))
+        assert done.acquire(timeout=5.0)
+    failed, worked = worker.finished()
+    assert isinstance(failed.error, ZeroDivisionError) and failed.job.generation == 0
+    assert (worked.result, worked.error) == (0.5, None)
+    assert worker.stop(5.0) and mailbox.take() is None
+
+
+def test_what_the_build_raises_start_raises() -> None:
+    def build() -> dict:
+        raise FileNotFoundError("model.safetensors")
+
+    with pytest.raises(FileNotFoundError, match=r"model\.safetensors"):
+        Worker(build, Mailbox({}), lambda: None).start()
