@@ -24,10 +24,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-WINDOW = 256
-"""Rows and columns of a map, cells of 1 m."""
-MARGIN_M = 24.0
-"""What a sample knows beyond the window on each side [m]."""
+from rdflux_ros.radio.grid import MARGIN_M, WINDOW_M
+
 PUBLISHED_HEIGHT_M = 25.0
 """Height of every building in RadioMapSeer as published [m]."""
 PUBLISHED_TRANSMITTER_M = 1.5
@@ -214,8 +212,8 @@ class RadioMapSeer:
 
     @staticmethod
     def _window(image: NDArray[np.float32], path: Path) -> NDArray[np.float32]:
-        if image.shape != (WINDOW, WINDOW):
-            raise DataError(f"{path}: {image.shape[1]} x {image.shape[0]} pixels, expected {WINDOW} x {WINDOW}")
+        if image.shape != (WINDOW_M, WINDOW_M):
+            raise DataError(f"{path}: {image.shape[1]} x {image.shape[0]} pixels, expected {WINDOW_M} x {WINDOW_M}")
         return image
 
     def _position(self, scene: str, k: int) -> NDArray[np.float64]:
@@ -239,13 +237,13 @@ class RadioMapSeer:
         path = self.root / "png" / "surroundings" / f"{scene}.png"
         metres = read_image(path).astype(np.float32) / 100.0
         resolution = 0.25
-        side = round((WINDOW + 2 * MARGIN_M) / resolution)
+        side = round((WINDOW_M + 2 * MARGIN_M) / resolution)
         if metres.shape != (side, side):
             raise DataError(f"{path}: {metres.shape[1]} x {metres.shape[0]} pixels, expected {side} x {side}")
         return metres, resolution
 
     def _cars(self, scene: str) -> NDArray[np.bool_]:
         if not self.cars:
-            return np.zeros((WINDOW, WINDOW), bool)
+            return np.zeros((WINDOW_M, WINDOW_M), bool)
         path = self.root / "png" / "cars" / f"{scene}.png"
         return self._window(read_image(path).astype(np.float32), path) > 0

@@ -8,7 +8,8 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from rdflux_ros.data.radiomapseer import WINDOW, DataError, Sample
+from rdflux_ros.data.radiomapseer import DataError, Sample
+from rdflux_ros.radio.grid import WINDOW_M
 
 A = TypeVar("A", bound=np.generic)
 
@@ -30,7 +31,7 @@ def turn_array(array: NDArray[A], symmetry: int) -> NDArray[A]:
     return np.ascontiguousarray(array)
 
 
-def turn_position(position: NDArray[np.float64], symmetry: int, side: float = WINDOW) -> NDArray[np.float64]:
+def turn_position(position: NDArray[np.float64], symmetry: int, side: float = WINDOW_M) -> NDArray[np.float64]:
     """A point [x, y, ...] of a square of edge `side` [m] under the symmetry of `turn_array`."""
     if not 0 <= symmetry < SYMMETRIES:
         raise ValueError(f"symmetry {symmetry}: must be 0 to {SYMMETRIES - 1}")

@@ -15,8 +15,6 @@ from rdflux_ros.flux.midpoints import RegionCache
 from rdflux_ros.mapping.config import MapperConfig
 from rdflux_ros.mapping.inputs import InputError, Pose, StreetMap
 from rdflux_ros.mapping.regions import (
-    MARGIN_M,
-    WINDOW_M,
     Region,
     RegionTracker,
     content_key,
@@ -27,6 +25,7 @@ from rdflux_ros.mapping.regions import (
 )
 from rdflux_ros.propagation.facades import Facades, trace_facades
 from rdflux_ros.propagation.physics_layer import PhysicsConfig, PhysicsLayer
+from rdflux_ros.radio.grid import MARGIN_M, WINDOW_M
 from rdflux_ros.radio.radio_map import RadioMap, Transmitter
 from rdflux_ros.radio.units import FLOOR_PATHLOSS_DB
 from rdflux_ros.settings import SettingError
@@ -105,7 +104,7 @@ class RadioMapper:
 
     def warm_up(self) -> None:
         """Run everything once on empty streets, so that the first pose does not pay for it."""
-        side = WINDOW_M + 2 * MARGIN_M
+        side = WINDOW_M + 2 * int(MARGIN_M)
         facades = trace_facades(np.zeros((side, side), np.float32), 1.0, self.device)
         self._gain_db(facades, [(128.0, 128.0, 30.0)])
 

@@ -11,14 +11,10 @@ from numpy.typing import NDArray
 
 from rdflux_ros.mapping.config import MapperConfig
 from rdflux_ros.mapping.inputs import StreetMap
-from rdflux_ros.radio.grid import Grid
+from rdflux_ros.radio.grid import MARGIN_M, WINDOW_M, Grid
 
 SPACING_M = 64
 """Distance of window centres [m]."""
-WINDOW_M = 256
-"""Edge of a window [m] = [cells]."""
-MARGIN_M = 24
-"""What is seen beyond the window on each side [m]; buildings out there reflect into it."""
 HYSTERESIS_M = 48
 """A live track keeps its window up to here from the centre along x and y [m], so answers reach 80 m at least."""
 

@@ -34,7 +34,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     code = _run(arguments, StopRequest())
     leave(code)  # the worker may still be inside torch, which an ordinary exit would tear down under it
-    return code
 
 
 def _asks_for_help(arguments: Sequence[str]) -> bool:

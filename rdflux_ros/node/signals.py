@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from typing import NoReturn
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 GRACE_S = 1.2
@@ -49,7 +50,7 @@ class StopRequest:
         leave(0)
 
 
-def leave(code: int) -> None:
+def leave(code: int) -> NoReturn:
     """End the process at once: no finalisers of libraries that still have threads at work."""
     sys.stdout.flush()
     sys.stderr.flush()

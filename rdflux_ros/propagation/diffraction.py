@@ -8,14 +8,16 @@ along the edge the detour is sqrt((D_T + D_R)^2 + a^2) long.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from rdflux_ros.propagation.facades import Facades, receivers
+from rdflux_ros.propagation.facades import CORNER_REACH, Corners, Facades, receivers
 from rdflux_ros.propagation.materials import amplitude_p, amplitude_s
 from rdflux_ros.propagation.profiles import RADIAL_STEP, Profiles
 from rdflux_ros.propagation.wedge import wedge_gain
+from rdflux_ros.radio.grid import WINDOW_M
 from rdflux_ros.radio.units import RECEIVER_HEIGHT, WAVELENGTH
 
 FREE_SPACE = (WAVELENGTH / (4 * math.pi)) ** 2
@@ -112,56 +114,101 @@ def round_corners(facades: Facades, profiles: Profiles, shadow: Tensor) -> tuple
 
     Returns flat indices into [B, 65536], some of them many times, and the path gain of each path.
     """
+    lit = _lit_corners(facades, profiles)
+    pair, cell = _pairs(facades.corners, lit)
+    index = (lit.batch * shadow.shape[1]).index_select(0, pair) + cell
+    dark = shadow.view(-1).index_select(0, index).nonzero()[:, 0]
+    pair, cell, index = pair.index_select(0, dark), cell.index_select(0, dark), index.index_select(0, dark)
+    x, y, z, d_t, lowest, highest = lit.place.index_select(0, pair).unbind(1)
+    ex, ey = (cell % WINDOW_M) + 0.5 - x, (cell // WINDOW_M) + 0.5 - y
+    d_r = torch.hypot(ex, ey).clamp_min(0.3)
+    # where the unfolded line meets the edge
+    slope = (RECEIVER_HEIGHT - z) / (d_t + d_r)
+    height = z + slope * d_t
+    on_edge = ((height > lowest) & (height < highest)).nonzero()[:, 0]
+    pair, index, ex, ey, d_t, d_r, slope = (v.index_select(0, on_edge) for v in (pair, index, ex, ey, d_t, d_r, slope))
+    face_x, face_y, incidence, exterior, cos_0, cos_n, side = lit.wedge.index_select(0, pair).unbind(1)
+    departure = _turn(ex * face_x + ey * face_y, side * (ey * face_x - ex * face_y))
+    outside = (incidence < exterior * math.pi) & (departure < exterior * math.pi + 0.05)
+    departure = torch.minimum(departure, exterior * math.pi - 1e-3)
+    sin_edge = torch.rsqrt(1 + slope * slope)
+    s_t, s_r = d_t / sin_edge, d_r / sin_edge
+    span = s_t * s_r / (s_t + s_r) * sin_edge * sin_edge
+    r_0, r_n = amplitude_s(cos_0 * sin_edge), amplitude_s(cos_n * sin_edge)
+    spread = FREE_SPACE / (s_t * s_r * (s_t + s_r))
+    power = wedge_gain(exterior, incidence, departure, span, sin_edge, r_0, r_n) * spread
+    return index, torch.where(outside, power, 0.0)
+
+
+@dataclass(frozen=True)
+class LitCorners:
+    """Corners that a transmitter sees, V pairs of the two.
+
+    Parameters
+    ----------
+    batch, corner
+        [V] int32 indices.
+    place
+        [V, 6] x, y of the edge, z of the transmitter, their plan distance, lowest and highest lit point [m].
+    wedge
+        [V, 7] normal x, y of the 0-face (the one that the transmitter sees best), angle of incidence from it [rad],
+        exterior angle [pi], plan-view cosines of incidence on 0-face and n-face, and +1 or -1: whether the 0-face
+        runs away from the edge to the left or to the right of its normal.
+    """
+
+    batch: Tensor
+    corner: Tensor
+    place: Tensor
+    wedge: Tensor
+
+
+def _lit_corners(facades: Facades, profiles: Profiles) -> LitCorners:
     corners = facades.corners
-    device = shadow.device
     tx, ty, tz = profiles.transmitters.T[:, :, None]
-    dx, dy = corners.position.T[:, None] - profiles.transmitters.T[:2, :, None]
+    dx, dy = corners.position[:, 0] - tx, corners.position[:, 1] - ty
     far = torch.hypot(dx, dy)
     outward = torch.nn.functional.normalize(corners.face_0 + corners.face_n, dim=1)
-    every = torch.arange(len(tx), device=device)[:, None]
+    every = torch.arange(len(tx), device=tx.device)[:, None]
     horizon = profiles.horizon_towards(every, dx + 0.5 * outward[:, 0], dy + 0.5 * outward[:, 1], far - 1.0)
     lowest = torch.maximum(tz + horizon * far, corners.base)
     batch, corner = ((lowest < corners.roof) & (far > 1.0)).nonzero(as_tuple=True)
-    # all pairs of a lit corner and a shadowed cell that it sees
-    counts = corners.first_seen.diff()[corner]
-    pair = torch.repeat_interleave(torch.arange(len(corner), device=device), counts)
-    start = corners.first_seen[corner] - (counts.cumsum(0) - counts)
-    cell = corners.seen[torch.arange(len(pair), device=device) + start[pair]].long()
-    index = batch[pair] * shadow.shape[1] + cell
-    dark = shadow.view(-1)[index]
-    pair, cell, index = pair[dark], cell[dark], index[dark]
-    # where the unfolded line meets the edge
-    x, y = receivers(device)
-    ex, ey = x[cell] - corners.position[corner, 0][pair], y[cell] - corners.position[corner, 1][pair]
-    d_t, d_r = far[batch, corner][pair], torch.hypot(ex, ey)
-    slope = (RECEIVER_HEIGHT - tz[batch, 0][pair]) / (d_t + d_r)
-    height = tz[batch, 0][pair] + slope * d_t
-    on_edge = (height > lowest[batch, corner][pair]) & (height < corners.roof[corner][pair])
-    pair, index, ex, ey, d_t, d_r, slope = (v[on_edge] for v in (pair, index, ex, ey, d_t, d_r, slope))
-    # per lit corner: the face that the transmitter sees best is the 0-face
-    ux, uy = dx[batch, corner] / far[batch, corner], dy[batch, corner] / far[batch, corner]
-    way = torch.stack([ux, uy], 1)
+    dx, dy, far, lowest = (v[batch, corner] for v in (dx, dy, far, lowest))
+    place = torch.stack([*corners.position[corner].unbind(1), tz[batch, 0], far, lowest, corners.roof[corner]], 1)
+    way = torch.stack([dx, dy], 1) / far[:, None]
     face_0, face_n = corners.face_0[corner], corners.face_n[corner]
     cos_0, cos_n = (face_0 * way).sum(1), (face_n * way).sum(1)
     swap = cos_n < cos_0
     face_0, face_n = torch.where(swap[:, None], face_n, face_0), torch.where(swap[:, None], face_0, face_n)
-    cos_0, cos_n = torch.where(swap, cos_n, cos_0).abs(), torch.where(swap, cos_0, cos_n).abs()
-    along = torch.stack([-face_0[:, 1], face_0[:, 0]], 1)
-    along = along * -torch.sign((along * face_n).sum(1, keepdim=True))
-    incidence = _turn(-(way * face_0).sum(1), -(way * along).sum(1))
+    cos_0, cos_n = torch.where(swap, cos_n, cos_0), torch.where(swap, cos_0, cos_n)
+    nx, ny = face_0.unbind(1)
+    side = -torch.sign(nx * face_n[:, 1] - ny * face_n[:, 0])
+    incidence = _turn(-cos_0, -side * (way[:, 1] * nx - way[:, 0] * ny))
     exterior = (FULL_TURN - corners.interior_angle[corner]) / math.pi
-    along, face_0 = along[pair], face_0[pair]
-    departure = _turn(ex * face_0[:, 0] + ey * face_0[:, 1], ex * along[:, 0] + ey * along[:, 1])
-    incidence, exterior = incidence[pair], exterior[pair]
-    outside = (incidence < exterior * math.pi) & (departure < exterior * math.pi + 0.05)
-    departure = torch.minimum(departure, exterior * math.pi - 1e-3)
-    sin_edge = torch.rsqrt(1 + slope * slope)
-    s_t, s_r = d_t / sin_edge, d_r.clamp_min(0.3) / sin_edge
-    span = s_t * s_r / (s_t + s_r) * sin_edge * sin_edge
-    r_0, r_n = amplitude_s(cos_0[pair] * sin_edge), amplitude_s(cos_n[pair] * sin_edge)
-    spread = FREE_SPACE / (s_t * s_r * (s_t + s_r))
-    power = wedge_gain(exterior, incidence, departure, span, sin_edge, r_0, r_n) * spread
-    return index, torch.where(outside, power, 0.0)
+    wedge = torch.stack([nx, ny, incidence, exterior, cos_0.abs(), cos_n.abs(), side], 1)
+    return LitCorners(batch.int(), corner.int(), place, wedge)
+
+
+def _pairs(corners: Corners, lit: LitCorners) -> tuple[Tensor, Tensor]:
+    """All pairs of a lit corner and a cell that it sees where the detour can pass between the edge's ends.
+
+    The unfolded line sinks from z to the receiver, so it passes the edge at height h where
+    d_R = d_T (h - 1.5) / (z - h): above the lowest lit point from one distance on, below the roof up to another.
+    """
+    _, _, z, d_t, lowest, highest = lit.place.unbind(1)
+
+    def distance(height: Tensor) -> Tensor:
+        reached = d_t * (height - RECEIVER_HEIGHT) / (z - height).clamp_min(1e-3)
+        return torch.where(z > height, reached, CORNER_REACH).clamp(0, CORNER_REACH)
+
+    rows = corners.within[lit.corner]
+    start = rows.gather(1, distance(lowest).long()[:, None])[:, 0]
+    end = rows.gather(1, distance(highest).ceil().long()[:, None])[:, 0]
+    counts = (end - start).clamp_min(0)
+    ends = counts.cumsum(0)
+    pair = torch.repeat_interleave(counts)
+    offset = (start - (ends - counts)).int()
+    place = torch.arange(len(pair), device=pair.device, dtype=torch.int32) + offset.index_select(0, pair)
+    return pair, corners.seen.index_select(0, place)
 
 
 def _turn(opposite: Tensor, adjacent: Tensor) -> Tensor:

@@ -46,9 +46,9 @@ class Corners:
         [C] of the wedge [rad].
     roof, base
         [C] height range over which the edge stands free [m].
-    seen, first_seen
-        [S] int32 and [C + 1]: the free cells (row-major) that corner c sees in plan are
-        ``seen[first_seen[c] : first_seen[c + 1]]``.
+    seen, within
+        [S] int32 and [C, CORNER_REACH + 1] int32: the free cells (row-major) that corner c sees in plan between
+        p and q whole metres away are ``seen[within[c, p] : within[c, q]]``.
     """
 
     position: Tensor
@@ -58,7 +58,7 @@ class Corners:
     roof: Tensor
     base: Tensor
     seen: Tensor
-    first_seen: Tensor
+    within: Tensor
 
 
 @dataclass(frozen=True)
@@ -100,11 +100,12 @@ class Facades:
     def height_at(self, x: Tensor, y: Tensor) -> Tensor:
         """Building heights [m] at window coordinates [m], nearest sample; 0 beyond the raster."""
         index = _cell_index(x, y, self.resolution, self.heights_cm.shape[0])
-        return self.heights_cm.view(-1)[index] * 0.01
+        return self.heights_cm.view(-1).index_select(0, index.view(-1)).view(index.shape) * 0.01
 
     def wall_at(self, x: Tensor, y: Tensor) -> Tensor:
         """Index of the wall nearest to window coordinates [m]; at least one wall must exist."""
-        return self.nearest_wall.view(-1)[_cell_index(x, y, WALL_CELL, self.nearest_wall.shape[0])].long()
+        index = _cell_index(x, y, WALL_CELL, self.nearest_wall.shape[0])
+        return self.nearest_wall.view(-1).index_select(0, index).int()
 
 
 def _cell_index(x: Tensor, y: Tensor, resolution: float, side: int) -> Tensor:
@@ -175,7 +176,7 @@ def _outlines(centimetres: NDArray[np.int16], resolution: float) -> list[Array]:
         for contour in contours:
             polygon = cv2.approxPolyDP(contour, OUTLINE_TOLERANCE / resolution, True)[:, 0]
             if len(polygon) > 2:
-                metres = (polygon + (left + 0.5, top + 0.5)) * resolution - MARGIN_M
+                metres = (polygon + np.array([left + 0.5, top + 0.5])) * resolution - MARGIN_M
                 polygons.append(metres.astype(np.float32))
     return polygons
 
@@ -233,7 +234,8 @@ def _corners(
         turn = np.arctan2(before[:, 0] * after[:, 1] - before[:, 1] * after[:, 0], (before * after).sum(1))
         long = (length >= SHORTEST_CORNER_SIDE) & (np.roll(length, 1) >= SHORTEST_CORNER_SIDE)
         kept = long & (turn < -SHARPEST_BEND)  # the building lies to the right, so its corners turn right
-        shift = (before + after) / (1 + (before * after).sum(1, keepdims=True)) * (resolution / 2)
+        miter = np.maximum(1 + (before * after).sum(1, keepdims=True), 0.2)
+        shift = (before + after) / miter * (resolution / 2)
         rows.append(np.concatenate([polygon + shift, before, after, math.pi + turn[:, None]], 1)[kept])
     corner = torch.from_numpy(np.concatenate(rows).astype(np.float32))
     position, face_0, face_n = corner[:, :2], corner[:, 2:4], corner[:, 4:6]
@@ -249,24 +251,29 @@ def _corners(
     base = torch.stack([height(position + way * aside) for way in (outward, face_0, face_n)]).amax(0)
     kept = roof > base + 1.0
     position, outward, roof, base = position[kept], outward[kept], roof[kept], base[kept]
-    seen, first_seen = _seen(position, _clear_distance(heights, resolution, position + outward * aside), free)
-    parts = (position, face_0[kept], face_n[kept], corner[kept, 6], roof, base, seen, first_seen)
+    seen, within = _seen(position, _clear_distance(heights, resolution, position + outward * aside), free)
+    parts = (position, face_0[kept], face_n[kept], corner[kept, 6], roof, base, seen, within)
     return Corners(*(part.to(device) for part in parts))
 
 
 def _seen(position: Tensor, clear: Tensor, free: NDArray[np.bool_]) -> tuple[Tensor, Tensor]:
-    """Free cells within the polygon of clear distances round each corner, and where each corner's cells start."""
+    """Free cells within the polygon of clear distances round each corner, nearest first, and how many by distance."""
     angle = torch.arange(CORNER_AZIMUTHS) * (2 * math.pi / CORNER_AZIMUTHS)
     rays = torch.stack([angle.cos(), angle.sin()], 1)
     fraction_bits = 4
     polygons = (position[:, None] - 0.5 + clear[..., None] * rays) * 2**fraction_bits  # pixel centres are whole
-    seen = [np.zeros(0, np.int64)]
-    for polygon in polygons.round().int().numpy():
+    seen, within = [np.zeros(0, np.int32)], [np.zeros((0, CORNER_REACH + 1), np.int64)]
+    total = 0
+    for (x, y), polygon in zip(position.numpy(), polygons.round().int().numpy(), strict=True):
         mask = np.zeros((WINDOW_M, WINDOW_M), np.uint8)
         cv2.fillPoly(mask, [polygon], 1, shift=fraction_bits)
-        seen.append(np.flatnonzero(mask.ravel() & free))
-    counts = np.array([len(cells) for cells in seen])
-    return torch.from_numpy(np.concatenate(seen).astype(np.int32)), torch.from_numpy(np.cumsum(counts))
+        cells = np.flatnonzero(mask.ravel() & free).astype(np.int32)
+        metres = np.hypot((cells % WINDOW_M) + 0.5 - x, (cells // WINDOW_M) + 0.5 - y).astype(np.uint8)
+        seen.append(cells[np.argsort(metres, kind="stable")])
+        counts = np.bincount(metres, minlength=CORNER_REACH + 1)[: CORNER_REACH + 1]
+        within.append(total + np.concatenate([[0], np.cumsum(counts)[:-1]])[None])
+        total += len(cells)
+    return torch.from_numpy(np.concatenate(seen)), torch.from_numpy(np.concatenate(within).astype(np.int32))
 
 
 def _clear_distance(heights_cm: Tensor, resolution: float, points: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import torch
 from torch import Tensor
-from torch.nn.functional import avg_pool2d
+from torch.nn.functional import pad
 
 from rdflux_ros.propagation.diffraction import FREE_SPACE, diffraction
 from rdflux_ros.propagation.facades import Facades
@@ -105,11 +105,17 @@ class PhysicsLayer:
         return part("local_mean", gains), times
 
 
+def _neighbourhood(values: Tensor) -> Tensor:
+    """Sums over 3 x 3 cells, nothing beyond the window."""
+    rows = pad(values, (0, 0, 1, 1))
+    columns = pad(rows[..., :-2, :] + values + rows[..., 2:, :], (1, 1))
+    return columns[..., :-2] + columns[..., 1:-1] + columns[..., 2:]
+
+
 def _without_gaps(gain: Tensor, free: Tensor) -> Tensor:
     """Fill free cells that no ray hit but at least four of their neighbours with the neighbours' mean."""
-    hit = (gain > 0).float()
-    total, count = 9 * avg_pool2d(gain, 3, 1, 1), 9 * avg_pool2d(hit, 3, 1, 1)
-    return torch.where((gain == 0) & (count > 3.5), total / count.clamp_min(1.0), gain) * free
+    count = _neighbourhood((gain > 0).float())
+    return torch.where((gain == 0) & (count > 3.5), _neighbourhood(gain) / count.clamp_min(1.0), gain) * free
 
 
 def _local_mean(gain: Tensor, lit: Tensor, free: Tensor) -> Tensor:
@@ -117,13 +123,11 @@ def _local_mean(gain: Tensor, lit: Tensor, free: Tensor) -> Tensor:
     result = torch.zeros_like(gain)
     for cells in (lit, free & ~lit):
         within = cells.float()
-        mean = avg_pool2d(gain * within, 3, 1, 1) / avg_pool2d(within, 3, 1, 1).clamp_min(1e-6)
-        result += mean * within
+        result += _neighbourhood(gain * within) / _neighbourhood(within).clamp_min(1.0) * within
     return result
 
 
 def _past_walls(gain: Tensor, free: Tensor) -> Tensor:
-    """Give cells whose centre is just inside a building their free neighbours' mean: the footprint decides elsewhere."""
-    within = free.float().expand_as(gain)
-    mean = avg_pool2d(gain, 3, 1, 1) / avg_pool2d(within, 3, 1, 1).clamp_min(1e-6)
+    """Give cells whose centre is just inside a building their free neighbours' mean: the footprint decides there."""
+    mean = _neighbourhood(gain) / _neighbourhood(free.float()).clamp_min(1.0)
     return torch.where(free, gain, mean)

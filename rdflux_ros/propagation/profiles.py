@@ -71,7 +71,7 @@ def trace_profiles(facades: Facades, transmitters: Tensor) -> Profiles:
     tx, ty, tz = transmitters.T[:, :, None]
     x, y = receivers(device)
     dx, dy = x - tx, y - ty
-    distance = torch.hypot(dx, dy)
+    distance = torch.hypot(dx, dy).clamp_min(1e-3)
     longest = WINDOW_M * math.sqrt(2) if device.type == "cuda" else float(distance.amax())
     radii = int(longest / RADIAL_STEP) + 2
     angle = torch.arange(AZIMUTHS, device=device) * (2 * math.pi / AZIMUTHS)
@@ -82,5 +82,6 @@ def trace_profiles(facades: Facades, transmitters: Tensor) -> Profiles:
     azimuth = (torch.atan2(dy, dx) * (AZIMUTHS / (2 * math.pi))).round_().to(torch.int64) % AZIMUTHS
     radius = (distance / RADIAL_STEP - 0.5).to(torch.int64)
     before = horizon.view(len(transmitters), -1).gather(1, azimuth * radii + radius)
+    before = torch.where(distance < RADIAL_STEP / 2, -math.inf, before)  # nothing stands right below the antenna
     visible = before * distance <= RECEIVER_HEIGHT - tz
     return Profiles(transmitters, heights, horizon, edge, azimuth, radius, distance, before, visible)

@@ -21,7 +21,7 @@ def test_all_figures_are_there(tmp_path: Path, capsys: pytest.CaptureFixture[str
         assert 0 < found[key]["p50"] <= found[key]["p99"]
     assert found["new_region"]["p50"] > found["parts"]["one"]["walls"]["p50"]
     for parts in found["parts"].values():
-        assert set(parts) == {"walls", "profiles", "diffraction", "reflections"}
+        assert set(parts) == {"walls", "profiles", "diffraction", "reflections", "local_mean"}
         assert all(values["p50"] > 0 for values in parts.values())
     assert "p99" in capsys.readouterr().out
 

@@ -125,7 +125,7 @@ def test_what_cannot_be_answered_is_refused_with_its_reason(mapper, pose, reason
 
 
 def test_above_the_roof_a_pose_is_answered(mapper):
-    assert np.nanmin(mapper.query(Pose(*ROOF, 20.5)).pathloss_db) < 100
+    assert np.nanmin(mapper.query(Pose(*ROOF, 20.5)).pathloss_db) < 120
 
 
 def test_a_turned_maps_outside_is_outside():

@@ -7,11 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rdflux_ros.mapping import regions
 from rdflux_ros.mapping.config import MapperConfig
 from rdflux_ros.mapping.inputs import OccupancyInput, street_map
 from rdflux_ros.mapping.regions import Region, RegionTracker, content_key, crop, footprint, height_at, nearest_region
-from rdflux_ros.propagation import facades
 from rdflux_ros.radio.grid import Grid
 
 COORDINATE = st.floats(-5000, 5000)
@@ -29,10 +27,6 @@ def reach(region: Region, x: float, y: float) -> float:
 def test_windows_are_256_m_on_a_lattice_of_64_m_through_the_origin():
     assert Region(0, 0).grid == Grid(256, 256, 1.0, -128.0, -128.0)
     assert Region(3, -2).grid == Grid(256, 256, 1.0, 3 * 64 - 128, -2 * 64 - 128)
-
-
-def test_what_a_region_sees_is_what_the_physics_layer_expects():
-    assert (regions.WINDOW_M, regions.MARGIN_M) == (facades.WINDOW_M, facades.MARGIN_M)
 
 
 @given(COORDINATE, COORDINATE)

@@ -92,8 +92,11 @@ def test_deactivate_silences_and_leaves_no_latched_map(planner: Planner) -> None
     assert values(planner.layers(4 * SECOND)[2])["midpoint"] == "hit"
 
 
-def test_a_cleaned_up_node_can_be_configured_again(planner: Planner) -> None:
-    planner.start_mapper()
+def test_a_lifecycle_manager_starts_it_and_starts_it_again(planner: Planner) -> None:
+    planner.start_mapper(autostart=False)
+    planner.wait_for_level(DiagnosticStatus.OK, "unconfigured")
+    assert planner.change_state(Transition.TRANSITION_CONFIGURE)
+    assert planner.change_state(Transition.TRANSITION_ACTIVATE)
     planner.ready(streets())
     planner.fly(pose(130.0, 120.0, stamp_ns=SECOND))
     assert planner.change_state(Transition.TRANSITION_DEACTIVATE)
