@@ -3,13 +3,12 @@
 import os
 
 from ament_index_python.packages import get_package_share_directory
+from launch import LaunchContext, LaunchDescription
 from launch.action import Action
 from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from launch.conditions import IfCondition
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
-
-from launch import LaunchContext, LaunchDescription
 
 SHARE = get_package_share_directory("rdflux_ros")
 OUTPUTS = ("radio_map", "radio_map/pathloss", "radio_map/color", "radio_map/status")
@@ -71,4 +70,5 @@ def generate_launch_description() -> LaunchDescription:
         parameters=[{"use_sim_time": LaunchConfiguration("use_sim_time")}],
         condition=IfCondition(LaunchConfiguration("rviz")),
     )
-    return LaunchDescription([*ARGUMENTS, OpaqueFunction(function=mapper), rviz])
+    # RViz first: where it is not installed, launch stops before it has started anything.
+    return LaunchDescription([*ARGUMENTS, rviz, OpaqueFunction(function=mapper)])

@@ -6,13 +6,12 @@ Takes all arguments of mapper.launch.py too.
 import os
 
 from ament_index_python.packages import get_package_share_directory
+from launch import LaunchContext, LaunchDescription
 from launch.action import Action
 from launch.actions import DeclareLaunchArgument, ExecuteProcess, IncludeLaunchDescription, OpaqueFunction
 from launch.conditions import IfCondition
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration
-
-from launch import LaunchContext, LaunchDescription
 
 MAPPER = os.path.join(get_package_share_directory("rdflux_ros"), "launch", "mapper.launch.py")
 

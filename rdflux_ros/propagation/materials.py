@@ -50,7 +50,8 @@ def _looked_up(name: str, cos_incidence: Tensor) -> Tensor:
     key = (name, cos_incidence.device)
     if key not in _ON_DEVICE:
         _ON_DEVICE[key] = _TABLES[name].to(cos_incidence.device)
-    return _ON_DEVICE[key][(cos_incidence * (_TABLE_SIZE - 1) + 0.5).to(torch.int32).clamp_(0, _TABLE_SIZE - 1)]
+    index = (cos_incidence * (_TABLE_SIZE - 1) + 0.5).contiguous().to(torch.int32).clamp_(0, _TABLE_SIZE - 1)
+    return _ON_DEVICE[key].index_select(0, index.view(-1)).view(index.shape)
 
 
 def amplitude_s(cos_incidence: Tensor) -> Tensor:

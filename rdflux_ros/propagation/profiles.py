@@ -1,8 +1,8 @@
 """Height profiles around a transmitter: what the vertical planes through it say.
 
 A polar fan of heights ``h_i`` at radius ``r_i`` for each azimuth, and its running horizon: the largest slope
-``(h_i - z) / r_i`` met so far, with where it was met (the edge). A receiver is in line of sight where the horizon
-before it lies below the slope down to it.
+``(h_i - z) / r_i`` of the buildings met so far, with where it was met (the edge). A receiver is in line of sight
+where the horizon before it lies below the slope down to it.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Profiles:
     heights
         [B, A, I] building heights [m].
     horizon
-        [B, A, I] largest slope (h - z) / r up to and with sample i.
+        [B, A, I] largest slope (h - z) / r of a building up to and with sample i, -inf before the first.
     edge
         [B, A, I] index of the sample that is that horizon.
     azimuth, radius
@@ -78,7 +78,8 @@ def trace_profiles(facades: Facades, transmitters: Tensor) -> Profiles:
     r = (torch.arange(radii, device=device) + 0.5) * RADIAL_STEP
     fan_x, fan_y = angle.cos()[:, None] * r, angle.sin()[:, None] * r
     heights = facades.height_at(fan_x + tx[..., None], fan_y + ty[..., None])
-    horizon, edge = ((heights - tz[..., None]) * (1.0 / r)).cummax(-1)
+    # the ground hides nothing: what lies below it is reached by a bounce
+    horizon, edge = torch.where(heights > 0, (heights - tz[..., None]) * (1.0 / r), -math.inf).cummax(-1)
     azimuth = (torch.atan2(dy, dx) * (AZIMUTHS / (2 * math.pi))).round_().to(torch.int64) % AZIMUTHS
     radius = (distance / RADIAL_STEP - 0.5).to(torch.int64)
     before = horizon.view(len(transmitters), -1).gather(1, azimuth * radii + radius)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from rdflux_ros.propagation.diffraction import FREE_SPACE
 from rdflux_ros.propagation.facades import LOWEST_BUILDING, Facades
@@ -27,6 +28,8 @@ REACH = 220.0
 """How far a reflected branch runs [m]."""
 STRIDES = (32, 64, 128)
 """Samples taken at a time; branches that can give no more are dropped between."""
+IMAGES = 4
+"""Rays of one image must not add up, those of different images must: slots that images are spread over by a hash."""
 CROSSING_TOLERANCE = 1.5
 """Largest distance between the sample in a wall and the crossing with its line [m]."""
 
@@ -44,10 +47,14 @@ class Branches:
     """Height of the transmitter [m]."""
     lowest: Tensor
     """Slope that clears everything met so far."""
+    lowest_bounced: Tensor
+    """The same off the ground: mirrored in it, a wall reflects down to minus its top."""
     highest: Tensor
     """Slope that the lowest of the walls still reflects."""
     cosines: Tensor
     """|cos| of the plan-view angle of incidence on each wall."""
+    image: Tensor
+    """Which of `IMAGES` slots the walls met so far fall into."""
 
     def __getitem__(self, chosen: Tensor) -> Branches:
         return Branches(*(getattr(self, name)[chosen] for name in self.__dataclass_fields__))
@@ -59,7 +66,7 @@ class Branches:
 def reflections(facades: Facades, profiles: Profiles, order: int) -> tuple[Tensor, Tensor]:
     """Path gain [B, 65536] by up to `order` walls, and the same with a ground bounce (also of the direct path).
 
-    Of rays of one order that meet in a cell the strongest stays; the orders add.
+    Of rays of one image that meet in a cell the strongest stays; the images add.
     """
     transmitters = profiles.transmitters
     shape = profiles.distance.shape
@@ -69,13 +76,10 @@ def reflections(facades: Facades, profiles: Profiles, order: int) -> tuple[Tenso
     for met in range(order + 1):
         if not len(branches) or not len(facades.lines):
             break
-        by_wall, by_ground = (
-            torch.zeros(shape.numel(), device=direct.device),
-            torch.zeros(shape.numel(), device=direct.device),
-        )
+        by_wall, by_ground = (torch.zeros(shape[0] * IMAGES * shape[1], device=direct.device) for _ in range(2))
         branches = _march(facades, branches, by_wall, by_ground, last=met == order)
-        direct += by_wall.view(shape)
-        bounced += by_ground.view(shape)
+        direct += by_wall.view(shape[0], IMAGES, shape[1]).sum(1)
+        bounced += by_ground.view(shape[0], IMAGES, shape[1]).sum(1)
     return direct, bounced
 
 
@@ -95,7 +99,8 @@ def _fan(transmitters: Tensor) -> Branches:
     direction = torch.stack([angle.cos(), angle.sin()], 1).repeat(count, 1)
     nothing = torch.zeros_like(direction[:, 0])
     origin, z = transmitters[batch, :2], transmitters[batch, 2]
-    return Branches(batch, origin, direction, nothing, z, nothing - 1e9, nothing + 1e9, direction[:, :0])
+    low, high, image = nothing - math.inf, nothing + math.inf, torch.zeros_like(batch)
+    return Branches(batch, origin, direction, nothing, z, low, low, high, direction[:, :0], image)
 
 
 def _march(facades: Facades, branches: Branches, by_wall: Tensor, by_ground: Tensor, last: bool) -> Branches:
@@ -113,36 +118,42 @@ def _march(facades: Facades, branches: Branches, by_wall: Tensor, by_ground: Ten
         unfolded = branches.length[:, None] + t
         z = branches.z[:, None]
         top = (height - z) / unfolded
-        running = torch.maximum(top.cummax(1).values, branches.lowest[:, None])
-        before = torch.cat([branches.lowest[:, None], running[:, :-1]], 1)
+        running = torch.where(height > 0, top, -math.inf).cummax(1).values
+        hidden = pad(running[:, :-1], (1, 0), value=-math.inf)
+        before = torch.maximum(hidden, branches.lowest[:, None])
+        before_bounced = torch.maximum(hidden, branches.lowest_bounced[:, None])
         if not first_fan:
             inside = (height == 0) & (x > 0) & (x < WINDOW_M) & (y > 0) & (y < WINDOW_M)
             _deposit(branches, inside, before, unfolded, x, y, by_wall, RECEIVER_HEIGHT)
-            _deposit(branches, inside, before, unfolded, x, y, by_ground, -RECEIVER_HEIGHT)
+            _deposit(branches, inside, before_bounced, unfolded, x, y, by_ground, -RECEIVER_HEIGHT)
         if not last:
             lower_roof = torch.cat([height_before[:, None], height[:, :-1]], 1)
             low = torch.maximum(before, (lower_roof - z) / unfolded)
+            bottom = torch.where(lower_roof > 0, lower_roof, -height)
+            low_bounced = torch.maximum(before_bounced, (bottom - z) / unfolded)
             high = torch.minimum(branches.highest[:, None], top)
             steepest = (-RECEIVER_HEIGHT - z) / unfolded
             flattest = (RECEIVER_HEIGHT - z) / (unfolded + REACH)
-            wall = (height - lower_roof > LOWEST_BUILDING) & (low < high) & (low < flattest) & (high > steepest)
+            wall = (height - lower_roof > LOWEST_BUILDING) & (low_bounced < torch.minimum(high, flattest))
+            wall &= high > steepest
             if first_fan and done == 0:
                 wall[:, 0] = False
-            started.append(_reflected(facades, branches, wall, low, high, x, y, t))
+            started.append(_reflected(facades, branches, wall, (low, low_bounced, high), x, y, t))
         done += stride
         reach = REACH if not first_fan else float(WINDOW_M + 2 * MARGIN_M) * math.sqrt(2)
         if done >= reach:
             break
         # alive: still on the raster, able to clear what it met, and not yet all in the ground
-        margin = MARGIN_M
-        ex, ey, end = x[:, -1], y[:, -1], unfolded[:, -1]
-        alive = (ex > -margin) & (ex < WINDOW_M + margin) & (ey > -margin) & (ey < WINDOW_M + margin)
-        alive &= running[:, -1] < torch.minimum(branches.highest, (RECEIVER_HEIGHT - branches.z) / (end + REACH))
-        alive &= (-RECEIVER_HEIGHT - branches.z) / end <= branches.highest
+        ex, ey, end, z_ = x[:, -1], y[:, -1], unfolded[:, -1], branches.z
+        met = torch.maximum(running[:, -1], branches.lowest_bounced)
+        alive = (ex > -MARGIN_M) & (ex < WINDOW_M + MARGIN_M) & (ey > -MARGIN_M) & (ey < WINDOW_M + MARGIN_M)
+        alive &= met < torch.minimum(branches.highest, (RECEIVER_HEIGHT - z_) / (end + REACH))
+        alive &= (-RECEIVER_HEIGHT - z_) / end <= branches.highest
         chosen = alive.nonzero()[:, 0]
         if not len(chosen):
             break
-        branches = replace(branches, lowest=running[:, -1])[chosen]
+        lowest = torch.maximum(running[:, -1], branches.lowest)
+        branches = replace(branches, lowest=lowest, lowest_bounced=met)[chosen]
         height_before = height[chosen, -1]
     if not started:
         return branches[branches.batch < 0]
@@ -159,25 +170,38 @@ def _deposit(
     gain: Tensor,
     receiver: float,
 ) -> None:
-    """Keep the strongest arrival of each cell; a receiver below ground is one mirrored in it."""
+    """Keep each image's strongest arrival in each cell; a receiver below ground is one mirrored in it."""
     slope = (receiver - branches.z[:, None]) / unfolded
-    ray, sample = (inside & (before <= slope) & (slope <= branches.highest[:, None])).nonzero(as_tuple=True)
-    slope, length = slope[ray, sample], unfolded[ray, sample]
+    hit = (inside & (before <= slope) & (slope <= branches.highest[:, None])).view(-1).nonzero()[:, 0]
+    ray = hit // slope.shape[1]
+    slope, length, x, y = (v.reshape(-1).index_select(0, hit) for v in (slope, unfolded, x, y))
     power = FREE_SPACE / (length * length * (1 + slope * slope))
     if receiver < 0:
         power = power * ground_share(slope)
     for cosine in branches.cosines.unbind(1):
-        power = power * wall_share(cosine[ray], slope)
-    cell = (branches.batch[ray] * WINDOW_M + y[ray, sample].long()) * WINDOW_M + x[ray, sample].long()
+        power = power * wall_share(cosine.index_select(0, ray), slope)
+    first_cell = (branches.batch * IMAGES + branches.image) * WINDOW_M**2
+    cell = first_cell.index_select(0, ray) + (y.int() * WINDOW_M + x.int())
     gain.scatter_reduce_(0, cell, power, "amax")
 
 
 def _reflected(
-    facades: Facades, branches: Branches, wall: Tensor, low: Tensor, high: Tensor, x: Tensor, y: Tensor, t: Tensor
+    facades: Facades,
+    branches: Branches,
+    meets: Tensor,
+    slopes: tuple[Tensor, Tensor, Tensor],
+    x: Tensor,
+    y: Tensor,
+    t: Tensor,
 ) -> Branches:
-    """Branches mirrored at the exact crossing with the wall nearest to each marked sample."""
-    ray, sample = wall.nonzero(as_tuple=True)
-    line = facades.lines[facades.wall_at(x[ray, sample], y[ray, sample])]
+    """Branches mirrored at the exact crossing with the wall nearest to each marked sample.
+
+    `slopes` are the lowest, the lowest off the ground and the highest that the wall reflects.
+    """
+    lowest, lowest_bounced, highest = slopes
+    ray, sample = meets.nonzero(as_tuple=True)
+    wall = facades.wall_at(x[ray, sample], y[ray, sample])
+    line = facades.lines[wall]
     normal, offset = line[:, :2], line[:, 2]
     direction, origin = branches.direction[ray], branches.origin[ray]
     towards = (direction * normal).sum(1)
@@ -191,7 +215,9 @@ def _reflected(
         direction=direction - 2 * towards[:, None] * normal,
         length=branches.length[ray] + crossing,
         z=branches.z[ray],
-        lowest=low[ray, sample],
-        highest=high[ray, sample],
+        lowest=lowest[ray, sample],
+        lowest_bounced=lowest_bounced[ray, sample],
+        highest=highest[ray, sample],
         cosines=torch.cat([branches.cosines[ray], towards.abs()[:, None]], 1),
+        image=(branches.image[ray] * 3 + wall[met]) % IMAGES,
     )
