@@ -23,7 +23,7 @@ WALL_CELL = 0.5
 """Resolution of the raster that says which wall is the nearest [m]."""
 SHORTEST_CORNER_SIDE = 1.0
 """Both sides that meet in a corner are at least this long [m]."""
-SHARPEST_BEND = math.radians(15.0)
+BLUNTEST_CORNER = math.radians(15.0)
 """Outlines that turn by less have no corner there."""
 CORNER_AZIMUTHS = 256
 CORNER_REACH = 200
@@ -142,7 +142,7 @@ def trace_facades(heights_m: Array, resolution: float, device: torch.device | st
     centimetres[centimetres < LOWEST_BUILDING * 100] = 0
     centimetres[[0, -1]] = centimetres[:, [0, -1]] = 0
     outlines = _outlines(centimetres, resolution)
-    walls, lines = _walls(outlines, resolution)
+    walls, lines = _walls(outlines)
     heights = torch.from_numpy(centimetres).to(device)
     x, y = receivers(device)
     free = heights.view(-1)[_cell_index(x, y, resolution, side)] == 0
@@ -157,51 +157,92 @@ def trace_facades(heights_m: Array, resolution: float, device: torch.device | st
     )
 
 
-def _outlines(centimetres: NDArray[np.int16], resolution: float) -> list[Array]:
-    """Polygons [V, 2] in window coordinates round each part of one height, through the outermost cells' centres.
+@dataclass(frozen=True)
+class Outline:
+    """Polygon of V straight sides round one part of one height; side i runs from vertex i to vertex i + 1.
 
-    The building lies to the right of the way along them.
+    Parameters
+    ----------
+    vertices
+        [V, 2] in window coordinates [m]; the building lies to the right of the way along them.
+    length
+        [V] of the sides [m].
+    normals, offsets
+        [V, 2] and [V] outward unit normals and offsets of the sides' lines n.p = c.
     """
+
+    vertices: Array
+    length: Array
+    normals: Array
+    offsets: Array
+
+
+def _outlines(centimetres: NDArray[np.int16], resolution: float) -> list[Outline]:
+    """Outlines of all parts of one height."""
     occupied = np.flatnonzero(centimetres)
     if not len(occupied):
         return []
     occupied = occupied[np.argsort(centimetres.ravel()[occupied], kind="stable")]
     levels, start = np.unique(centimetres.ravel()[occupied], return_index=True)
     rows, cols = np.divmod(occupied, centimetres.shape[1])
-    polygons = []
+    outlines = []
     for level, first, last in zip(levels, start, [*start[1:], len(occupied)], strict=True):
         top, left = rows[first], cols[first:last].min()
         box = centimetres[top : rows[last - 1] + 1, left : cols[first:last].max() + 1]
         contours, _ = cv2.findContours((box == level).astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+        shift = np.array([left + 0.5, top + 0.5]) - MARGIN_M / resolution
         for contour in contours:
             polygon = cv2.approxPolyDP(contour, OUTLINE_TOLERANCE / resolution, True)[:, 0]
             if len(polygon) > 2:
-                metres = (polygon + np.array([left + 0.5, top + 0.5])) * resolution - MARGIN_M
-                polygons.append(metres.astype(np.float32))
-    return polygons
+                outlines.append(_fitted(contour[:, 0], polygon, shift, resolution))
+    return outlines
 
 
-def _sides(polygon: Array) -> tuple[Array, Array]:
-    """Length [V] and outward unit normal [V, 2] of the sides that start at each vertex."""
-    along = np.roll(polygon, -1, 0) - polygon
-    length = np.hypot(along[:, 0], along[:, 1])
-    normal = np.stack([-along[:, 1], along[:, 0]], 1) / np.maximum(length, 1e-6)[:, None]
-    return length, normal
+def _fitted(contour: NDArray[np.int32], polygon: NDArray[np.int32], shift: Array, resolution: float) -> Outline:
+    """Sides as least-squares lines through all outermost cells between two vertices of the polygon."""
+    vertex = _places(contour, polygon)
+    around = np.roll(contour, -vertex[0], 0) + shift
+    first = np.sort((vertex - vertex[0]) % len(contour))
+    moments = np.concatenate([around, around**2, around[:, :1] * around[:, 1:], np.ones_like(around[:, :1])], 1)
+    # both vertices belong to the side
+    x, y, xx, yy, xy, n = (np.add.reduceat(moments, first) + moments[np.roll(first, -1)]).T
+    x, y = x / n, y / n
+    direction = 0.5 * np.arctan2(2 * (xy / n - x * y), (xx - yy) / n - x * x + y * y)
+    vertices = around[first]
+    chord = np.roll(vertices, -1, 0) - vertices
+    along = np.stack([np.cos(direction), np.sin(direction)], 1)
+    along *= np.where((along * chord).sum(1, keepdims=True) < 0, -1, 1)
+    normals = np.stack([-along[:, 1], along[:, 0]], 1)
+    # the outermost cells' centres lie half a cell within the wall, measured along the steeper axis
+    offsets = normals[:, 0] * x + normals[:, 1] * y + 0.5 * abs(normals).max(1)
+    length = np.hypot(chord[:, 0], chord[:, 1])
+    parts = (vertices * resolution, length * resolution, normals, offsets * resolution)
+    return Outline(*(part.astype(np.float32) for part in parts))
 
 
-def _walls(outlines: list[Array], resolution: float) -> tuple[Array, Array]:
+def _places(contour: NDArray[np.int32], polygon: NDArray[np.int32]) -> NDArray[np.int64]:
+    """Index of each of the polygon's vertices in the contour that it is an excerpt of, in the contour's order."""
+    places, last = [], -1
+    for vertex in polygon:
+        found = np.flatnonzero((contour == vertex).all(1))
+        later = found[found > last]
+        last = int(later[0]) if len(later) else int(found[0])
+        places.append(last)
+    return np.array(places)
+
+
+def _walls(outlines: list[Outline]) -> tuple[Array, Array]:
     """Ends [W, 4] and lines [W, 3] of the walls."""
-    ends, normals = [np.zeros((0, 4), np.float32)], [np.zeros((0, 2), np.float32)]
-    for polygon in outlines:
-        length, normal = _sides(polygon)
-        kept = length >= SHORTEST_WALL
-        outward = normal * (resolution / 2)  # outlines run through the middle of the outermost cells
-        both = np.concatenate([polygon + outward, np.roll(polygon, -1, 0) + outward], 1)
-        ends.append(both[kept])
-        normals.append(normal[kept])
-    walls, normal = np.concatenate(ends), np.concatenate(normals)
-    offset = (normal * walls[:, :2]).sum(1, keepdims=True)
-    return walls.astype(np.float32), np.concatenate([normal, offset], 1).astype(np.float32)
+    ends, lines = [np.zeros((0, 4), np.float32)], [np.zeros((0, 3), np.float32)]
+    for outline in outlines:
+        kept = outline.length >= SHORTEST_WALL
+        both = [
+            point + (outline.offsets - (point * outline.normals).sum(1))[:, None] * outline.normals
+            for point in (outline.vertices, np.roll(outline.vertices, -1, 0))
+        ]
+        ends.append(np.concatenate(both, 1)[kept])
+        lines.append(np.concatenate([outline.normals, outline.offsets[:, None]], 1)[kept])
+    return np.concatenate(ends), np.concatenate(lines)
 
 
 def _nearest_wall(walls: Array) -> NDArray[np.int16]:
@@ -220,7 +261,7 @@ def _nearest_wall(walls: Array) -> NDArray[np.int16]:
 
 
 def _corners(
-    outlines: list[Array],
+    outlines: list[Outline],
     centimetres: NDArray[np.int16],
     free: NDArray[np.bool_],
     resolution: float,
@@ -228,15 +269,19 @@ def _corners(
 ) -> Corners:
     """Convex vertices of the outlines that stand free at least a metre above what touches them."""
     rows = [np.zeros((0, 7), np.float32)]
-    for polygon in outlines:
-        length, after = _sides(polygon)
-        before = np.roll(after, 1, 0)
-        turn = np.arctan2(before[:, 0] * after[:, 1] - before[:, 1] * after[:, 0], (before * after).sum(1))
-        long = (length >= SHORTEST_CORNER_SIDE) & (np.roll(length, 1) >= SHORTEST_CORNER_SIDE)
-        kept = long & (turn < -SHARPEST_BEND)  # the building lies to the right, so its corners turn right
-        miter = np.maximum(1 + (before * after).sum(1, keepdims=True), 0.2)
-        shift = (before + after) / miter * (resolution / 2)
-        rows.append(np.concatenate([polygon + shift, before, after, math.pi + turn[:, None]], 1)[kept])
+    for outline in outlines:
+        after, c_after = outline.normals, outline.offsets
+        before, c_before = np.roll(after, 1, 0), np.roll(c_after, 1)
+        sine = before[:, 0] * after[:, 1] - before[:, 1] * after[:, 0]
+        turn = np.arctan2(sine, (before * after).sum(1))
+        long = (outline.length >= SHORTEST_CORNER_SIDE) & (np.roll(outline.length, 1) >= SHORTEST_CORNER_SIDE)
+        # the building lies to the right, so its corners turn right; a spike has no edge to speak of
+        kept = long & (turn < -BLUNTEST_CORNER) & (turn > BLUNTEST_CORNER - math.pi)
+        crossing = np.stack(
+            [c_before * after[:, 1] - c_after * before[:, 1], c_after * before[:, 0] - c_before * after[:, 0]], 1
+        )
+        position = crossing[kept] / sine[kept, None]
+        rows.append(np.concatenate([position, before[kept], after[kept], math.pi + turn[kept, None]], 1))
     corner = torch.from_numpy(np.concatenate(rows).astype(np.float32))
     position, face_0, face_n = corner[:, :2], corner[:, 2:4], corner[:, 4:6]
     outward = torch.nn.functional.normalize(face_0 + face_n, dim=1)

@@ -19,13 +19,14 @@ WAVENUMBER = 2 * math.pi / WAVELENGTH
 
 
 def transition(x: Tensor) -> tuple[Tensor, Tensor]:
-    """UTD transition function F(x), real and imaginary part.
+    """UTD transition function F(x), real and imaginary part; Kouyoumjian and Pathak eq. 26.
 
-    By the auxiliary Fresnel functions of Abramowitz and Stegun 7.3.32, 7.3.33; error below 0.004 in magnitude.
+    By rational fits to the auxiliary Fresnel functions f and g (Abramowitz and Stegun 7.3.5, 7.3.6) with their exact
+    values at 0 and at infinity; within 1.5 % (0.13 dB) of F everywhere.
     """
     z = torch.sqrt(x * (2 / math.pi))
-    f = (1 + 0.926 * z) / (2 + 1.792 * z + 3.104 * z * z)
-    g = 1 / (2 + 4.142 * z + 3.492 * z * z + 6.670 * z * z * z)
+    f = (1 + z * (1.008 + 0.704 * z)) / (2 + z * (2.205 + z * (3.284 + 0.704 * math.pi * z)))
+    g = 1 / (2 + z * (5.070 + z * (math.pi**2 * z - 0.539)))
     scale = torch.sqrt(2 * math.pi * x)
     return scale * f, scale * g
 
@@ -64,7 +65,7 @@ def wedge_gain(
         psi = (math.pi + sign * beta) / (2 * exterior)
         sin = torch.sin(psi)
         # on a shadow boundary F vanishes with the sine and the product stays finite
-        sin = torch.where(sin.abs() < 1e-4, torch.where(sin < 0, -1e-4, 1e-4), sin)
+        sin = torch.where(sin.abs() < 1e-5, torch.where(sin < 0, -1e-5, 1e-5), sin)
         cot = torch.cos(psi) / sin
         return cot * real, cot * imaginary
 

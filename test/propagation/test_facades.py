@@ -1,0 +1,84 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from streets import raster, streets
+
+from rdflux_ros.propagation.facades import CORNER_REACH, receivers, trace_facades
+
+
+def test_a_block_has_four_exact_walls_and_four_corners():
+    facades = streets((40, 70, 100, 120, 12))
+    assert len(facades.walls) == 4
+    offsets = {tuple(round(v) for v in line) for line in facades.lines.tolist()}
+    assert offsets == {(1, 0, 70), (-1, 0, -40), (0, 1, 120), (0, -1, -100)}
+    torch.testing.assert_close(facades.lines, facades.lines.round(), atol=0.01, rtol=0)
+    corners = facades.corners
+    found = {tuple(round(v) for v in position) for position in corners.position.tolist()}
+    assert found == {(40, 100), (70, 100), (40, 120), (70, 120)}
+    torch.testing.assert_close(corners.interior_angle, torch.full((4,), math.pi / 2), atol=0.01, rtol=0)
+    assert corners.roof.tolist() == pytest.approx([12] * 4) and corners.base.tolist() == [0] * 4
+
+
+@pytest.mark.parametrize("degrees", [10, 33, 45, 71])
+def test_turned_walls_are_exact_lines(degrees):
+    """The outline may break a wall once where its tracing starts; the long pieces lie where the walls are."""
+    resolution = 0.25
+    y, x = np.indices((1216, 1216)) * resolution - 24 + resolution / 2
+    angle = math.radians(degrees)
+    along, across = (x - 128) * math.cos(angle) + (y - 128) * math.sin(angle), (y - 128) * math.cos(angle)
+    across -= (x - 128) * math.sin(angle)
+    heights = np.where((abs(along) < 40) & (abs(across) < 15), 20.0, 0.0).astype(np.float32)
+    facades = trace_facades(heights, resolution)
+    length = (facades.walls[:, 2:] - facades.walls[:, :2]).norm(dim=1)
+    assert 4 <= len(length) <= 6 and length.sum().item() == pytest.approx(220, abs=8)
+    lines = facades.lines[length > 20]
+    assert len(lines) == 4
+    normals = torch.rad2deg(torch.atan2(lines[:, 1], lines[:, 0])) - degrees
+    assert (((normals + 45) % 90) - 45).abs().max() < 0.3
+    centre = lines[:, :2] @ torch.tensor([128.0, 128.0])
+    assert sorted((lines[:, 2] - centre).tolist()) == pytest.approx([15, 15, 40, 40], abs=0.1)
+
+
+def test_the_inner_corner_of_an_l_is_none_and_a_party_wall_only_above_the_lower_roof():
+    bent = streets((40, 80, 100, 120, 12), (40, 60, 120, 160, 12))
+    assert len(bent.corners.roof) == 5
+    stepped = streets((40, 60, 100, 120, 12), (60, 80, 100, 120, 20))
+    free = {
+        (round(x), round(b))
+        for (x, _), b in zip(stepped.corners.position.tolist(), stepped.corners.base.tolist(), strict=True)
+    }
+    assert (60, 12) in free and (80, 0) in free and (40, 0) in free
+
+
+def test_what_a_corner_sees():
+    facades = streets((40, 70, 100, 120, 12), (90, 95, 60, 160, 12))
+    x, y = receivers()
+    corner = int((facades.corners.position - torch.tensor([70.0, 120.0])).norm(dim=1).argmin())
+    within = facades.corners.within[corner]
+    seen = facades.corners.seen[within[0] : within[CORNER_REACH]].long()
+    distance = torch.hypot(x[seen] - 70, y[seen] - 120)
+    assert (distance.floor().diff() >= 0).all()  # nearest first, by whole metres
+    near = facades.corners.seen[within[0] : within[10]].long()
+    assert torch.hypot(x[near] - 70, y[near] - 120).max() < 10
+    sees = torch.zeros(65536, dtype=torch.bool)
+    sees[seen] = True
+
+    def cell(at_x: float, at_y: float) -> bool:
+        return bool(sees[int(at_y) * 256 + int(at_x)])
+
+    assert cell(80, 120) and cell(60, 140) and cell(85, 60)
+    assert not cell(100, 120)  # behind the second block
+    assert not cell(50, 90)  # round its own block
+    assert not cell(92, 100)  # within a building
+
+
+def test_empty_streets_have_neither_walls_nor_corners():
+    facades = streets(resolution=1.0)
+    assert len(facades.walls) == len(facades.corners.roof) == 0 and facades.free.all()
+
+
+def test_a_raster_of_another_size_is_refused():
+    with pytest.raises(ValueError, match=r"\(1216, 1216\) at 0.25 m"):
+        trace_facades(raster(resolution=1.0), 0.25)

@@ -1,0 +1,83 @@
+import math
+
+import pytest
+import torch
+from streets import decibels, streets
+
+from rdflux_ros.propagation.facades import receivers
+from rdflux_ros.propagation.materials import ground_share, wall_share
+from rdflux_ros.propagation.profiles import trace_profiles
+from rdflux_ros.propagation.reflections import direct_ground_bounce, reflections
+from rdflux_ros.radio.units import RECEIVER_HEIGHT, WAVELENGTH
+
+TRANSMITTER = torch.tensor([[100.0, 128.0, 10.0]])
+
+
+def image_gain(x: torch.Tensor, y: torch.Tensor, image_x: float, walls: int, receiver: float) -> torch.Tensor:
+    """Friis over the unfolded distance from an image at (image_x, 128) times what `walls` walls x = const. reflect."""
+    z = TRANSMITTER[0, 2]
+    plan = torch.hypot(x - image_x, y - 128.0)
+    slope = (receiver - z) / plan
+    gain = (WAVELENGTH / (4 * math.pi)) ** 2 / (plan**2 + (receiver - z) ** 2)
+    share = wall_share((x - image_x).abs() / plan, slope) ** walls
+    return gain * share * (ground_share(slope) if receiver < 0 else 1.0)
+
+
+def test_one_wall_and_the_ground_against_the_image_method():
+    """Walls 25 m high, so that the ray off the wall reaches every receiver in front of it."""
+    facades = streets((150, 160, -20, 276, 25))
+    profiles = trace_profiles(facades, TRANSMITTER)
+    direct, bounced = reflections(facades, profiles, order=1)
+    x, y = receivers()
+    front = x < 149
+    hit = front & (direct[0] > 0)
+    # the mirrored antenna stands at x = 200; the wall ends 20 m beyond the window, so the whole front is lit
+    assert hit.sum() > 0.97 * front.sum()
+    expected = image_gain(x, y, 200.0, 1, RECEIVER_HEIGHT)
+    difference = (decibels(direct[0]) - decibels(expected))[hit].abs()
+    assert difference.median() < 0.05 and difference.quantile(0.99) < 0.3
+    off_the_ground = image_gain(x, y, 100.0, 0, -RECEIVER_HEIGHT) + image_gain(x, y, 200.0, 1, -RECEIVER_HEIGHT)
+    difference = (decibels(bounced[0]) - decibels(off_the_ground))[hit].abs()
+    assert difference.median() < 0.1
+    assert direct[0][x > 161].max() == 0  # nothing behind the wall
+
+
+def test_two_facing_walls_against_the_images_of_images():
+    facades = streets((150, 160, -20, 276, 25), (40, 60, -20, 276, 25))
+    profiles = trace_profiles(facades, TRANSMITTER)
+    x, y = receivers()
+    street = (x > 62) & (x < 148) & ((y - 128).abs() < 60)
+    for order in (1, 2, 3):
+        direct, _ = reflections(facades, profiles, order=order)
+        # mirrors at 150 and 60: images at 200, 20; 200 -> -80, 20 -> 280; -80 -> 380, 280 -> -160
+        images = [(200.0, 1), (20.0, 1), (-80.0, 2), (280.0, 2), (380.0, 3), (-160.0, 3)][: 2 * order]
+        expected = sum(image_gain(x, y, at, walls, RECEIVER_HEIGHT) for at, walls in images)
+        difference = (decibels(direct[0]) - decibels(expected))[street]
+        assert difference.abs().median() < 0.15
+        assert difference.mean().abs() < 0.3
+
+
+@pytest.mark.parametrize(("height", "reaches"), [(12.0, False), (25.0, True)])
+def test_a_wall_lower_than_the_ray_does_not_reflect(height, reaches):
+    """From z = 40 down to receivers 60 m in front the ray meets the wall 40 m away at 24.6 m."""
+    facades = streets((140, 150, -20, 276, height))
+    profiles = trace_profiles(facades, torch.tensor([[100.0, 128.0, 40.0]]))
+    direct, _ = reflections(facades, profiles, order=1)
+    row = direct[0].view(256, 256)[128]
+    assert (row[78:81].max() > 0) == reaches
+    assert row[135] > 0  # right at its foot even the low wall reflects
+
+
+def test_the_ground_alone_against_the_image_method():
+    facades = streets()
+    profiles = trace_profiles(facades, TRANSMITTER)
+    x, y = receivers()
+    torch.testing.assert_close(
+        direct_ground_bounce(facades, profiles)[0], image_gain(x, y, 100.0, 0, -RECEIVER_HEIGHT), rtol=1e-3, atol=0
+    )
+
+
+def test_a_building_hides_the_bounce_behind_it():
+    facades = streets((120, 130, 100, 156, 20))
+    bounce = direct_ground_bounce(facades, trace_profiles(facades, TRANSMITTER))[0].view(256, 256)
+    assert bounce[128, 131:160].max() == 0 and bounce[128, 40:99].min() > 0
