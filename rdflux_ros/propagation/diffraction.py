@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from rdflux_ros.propagation.facades import CORNER_REACH, Corners, Facades, receivers
+from rdflux_ros.propagation.facades import CORNER_REACH, Corners, Facades, clear_of_edges, receivers
 from rdflux_ros.propagation.materials import amplitude_p, amplitude_s
 from rdflux_ros.propagation.profiles import RADIAL_STEP, Profiles
 from rdflux_ros.propagation.wedge import wedge_gain
@@ -168,8 +168,9 @@ def _lit_corners(facades: Facades, profiles: Profiles) -> LitCorners:
     dx, dy = corners.position[:, 0] - tx, corners.position[:, 1] - ty
     far = torch.hypot(dx, dy)
     outward = torch.nn.functional.normalize(corners.face_0 + corners.face_n, dim=1)
+    aside = clear_of_edges(facades.resolution)
     every = torch.arange(len(tx), device=tx.device)[:, None]
-    horizon = profiles.horizon_towards(every, dx + 0.5 * outward[:, 0], dy + 0.5 * outward[:, 1], far - 1.0)
+    horizon = profiles.horizon_towards(every, dx + aside * outward[:, 0], dy + aside * outward[:, 1], far - 2 * aside)
     lowest = torch.maximum(tz + horizon * far, corners.base)
     batch, corner = ((lowest < corners.roof) & (far > 1.0)).nonzero(as_tuple=True)
     dx, dy, far, lowest = (v[batch, corner] for v in (dx, dy, far, lowest))

@@ -15,10 +15,10 @@ from rdflux_ros.radio.grid import MARGIN_M, WINDOW_M
 
 LOWEST_BUILDING = 2.0
 """What stands lower [m] neither reflects nor shadows."""
-OUTLINE_TOLERANCE = 0.3
-"""Largest distance of a traced wall from the raster's outline [m]."""
+OUTLINE_TOLERANCE = 1.2
+"""Largest distance of a traced wall from the raster's outline [cells]: what the steps of a straight wall need."""
 SHORTEST_WALL = 2.0
-"""Shorter sides of an outline [m] are steps of the raster, not walls."""
+"""Shorter sides of an outline [m] are no walls."""
 WALL_CELL = 0.5
 """Resolution of the raster that says which wall is the nearest [m]."""
 SHORTEST_CORNER_SIDE = 1.0
@@ -115,6 +115,11 @@ def _cell_index(x: Tensor, y: Tensor, resolution: float, side: int) -> Tensor:
     return row.mul_(side).add_(col)
 
 
+def clear_of_edges(resolution: float) -> float:
+    """How far from an edge [m] cells are surely in or out: a little more than half a cell's diagonal."""
+    return max(0.6, 0.75 * resolution)
+
+
 def receivers(device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
     """(x, y) of the window's cell centres [m], each [65536], row-major."""
     centres = torch.arange(WINDOW_M, device=device) + 0.5
@@ -192,7 +197,7 @@ def _outlines(centimetres: NDArray[np.int16], resolution: float) -> list[Outline
         contours, _ = cv2.findContours((box == level).astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
         shift = np.array([left + 0.5, top + 0.5]) - MARGIN_M / resolution
         for contour in contours:
-            polygon = cv2.approxPolyDP(contour, OUTLINE_TOLERANCE / resolution, True)[:, 0]
+            polygon = cv2.approxPolyDP(contour, OUTLINE_TOLERANCE, True)[:, 0]
             if len(polygon) > 2:
                 outlines.append(_fitted(contour[:, 0], polygon, shift, resolution))
     return outlines
@@ -292,8 +297,7 @@ def _corners(
     def height(points: Tensor) -> Tensor:
         return heights.view(-1)[_cell_index(points[:, 0], points[:, 1], resolution, heights.shape[0])] * 0.01
 
-    # a little more than half a cell's diagonal away from the edge, where cells are surely in or out
-    aside = max(0.6, 0.75 * resolution)
+    aside = clear_of_edges(resolution)
     roof = height(position - outward * aside)
     base = torch.stack([height(position + way * aside) for way in (outward, face_0, face_n)]).amax(0)
     kept = roof > base + 1.0
