@@ -22,11 +22,19 @@ ARGUMENTS = (
     DeclareLaunchArgument("model", default_value="", description="model file; empty: as in params_file"),
     DeclareLaunchArgument("device", default_value="", description="auto, cuda or cpu; empty: as in params_file"),
     DeclareLaunchArgument(
-        "map_yaml", default_value="", description="map_server map that the mapper loads itself; empty: listen to map"
+        "map_yaml",
+        default_value="",
+        description="map_server map that the mapper loads instead of listening to map; empty: as in params_file",
     ),
-    DeclareLaunchArgument("height_map", default_value="", description="yaml of the buildings' heights; empty: none"),
-    DeclareLaunchArgument("autostart", default_value="true", description="configure and activate at once"),
-    DeclareLaunchArgument("use_sim_time", default_value="false", description="take the time from /clock"),
+    DeclareLaunchArgument(
+        "height_map", default_value="", description="yaml of the buildings' heights; empty: as in params_file"
+    ),
+    DeclareLaunchArgument(
+        "autostart", default_value="true", description="configure and activate at once, whatever params_file says"
+    ),
+    DeclareLaunchArgument(
+        "use_sim_time", default_value="false", description="take the time from /clock, whatever params_file says"
+    ),
     DeclareLaunchArgument("rviz", default_value="false", description="open RViz on the radio map"),
     DeclareLaunchArgument("namespace", default_value="", description="namespace of node and topics; empty: root"),
     DeclareLaunchArgument("map_topic", default_value="map", description="where the occupancy grid comes from"),

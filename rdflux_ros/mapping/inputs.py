@@ -326,16 +326,12 @@ def street_map(occupancy: OccupancyInput, config: MapperConfig, height_map: Heig
     Raises
     ------
     InputError
-        ``map_too_large``: the raster exceeds `map_max_cells`.
+        ``map_too_large``: the map or the raster exceeds `map_max_cells`.
     """
+    _check_cells("has", occupancy.grid, config)
     state = _state(occupancy, config)
     grid = _raster_grid(occupancy.grid, height_map.grid if height_map else None)
-    if grid.width * grid.height > config.map_max_cells:
-        raise InputError(
-            "map_too_large",
-            f"map needs {grid.width} x {grid.height} cells of {grid.resolution:g} m, "
-            f"which exceeds map_max_cells = {config.map_max_cells}",
-        )
+    _check_cells("needs", grid, config)
     state = _resampled(state, occupancy.grid, grid, np.uint8(_UNKNOWN))
     occupied = state == _OCCUPIED
     covered = state != _UNKNOWN
@@ -352,6 +348,15 @@ def street_map(occupancy: OccupancyInput, config: MapperConfig, height_map: Heig
     return StreetMap(
         heights, grid, covered, building_cells, covered_cells, cells_grid, occupancy.grid, occupancy.frame_id
     )
+
+
+def _check_cells(has_or_needs: str, grid: Grid, config: MapperConfig) -> None:
+    if grid.width * grid.height > config.map_max_cells:
+        raise InputError(
+            "map_too_large",
+            f"map {has_or_needs} {grid.width} x {grid.height} cells of {grid.resolution:g} m, "
+            f"which exceeds map_max_cells = {config.map_max_cells}",
+        )
 
 
 def _state(occupancy: OccupancyInput, config: MapperConfig) -> NDArray[np.uint8]:

@@ -369,6 +369,7 @@ def _quantiles(values: Sequence[float]) -> str:
 def draw(scored: Sequence[Scored], occupancy: OccupancyInput, folder: Path) -> list[Path]:
     """A picture of some poses (truth, answer, error) and an animation of the flight."""
     from rdflux_ros.evaluation.report import paint, write_animation, write_picture
+    from rdflux_ros.radio.grid import Grid
     from rdflux_ros.radio.units import grey_from_gain
 
     if not scored:
@@ -379,7 +380,7 @@ def draw(scored: Sequence[Scored], occupancy: OccupancyInput, folder: Path) -> l
 
     area, margin = occupancy.grid, 128  # windows reach beyond the map
     buildings = np.pad(occupancy.data > 50, margin)
-    canvas = type(area)(
+    canvas = Grid(
         area.width + 2 * margin, area.height + 2 * margin, 1.0, area.origin_x - margin, area.origin_y - margin
     )
     track = np.array([[int(v) for v in canvas.cells(*one.sent.position[:2])] for one in scored])

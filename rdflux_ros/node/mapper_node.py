@@ -25,7 +25,7 @@ parameters (all in config/mapper.yaml):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run until a signal or the context's end; the process ends with code 0 then, 2 where a parameter was refused."""
+    """Run until a signal or the context's end; the process ends with code 0 then, 2 where an argument was refused."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     if _asks_for_help(arguments):
         from rdflux_ros.node.parameters import as_help
@@ -45,6 +45,7 @@ def _run(arguments: Sequence[str], stop: StopRequest) -> int:
     import rclpy
     from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
     from rclpy.signals import SignalHandlerOptions
+    from rclpy.utilities import remove_ros_args
 
     from rdflux_ros.node.radio_mapper import RadioMapperNode
     from rdflux_ros.settings import SettingError
@@ -52,6 +53,8 @@ def _run(arguments: Sequence[str], stop: StopRequest) -> int:
     node = None
     try:
         rclpy.init(args=["mapper", *arguments], signal_handler_options=SignalHandlerOptions.NO)
+        if unknown := remove_ros_args(["mapper", *arguments])[1:]:
+            raise SettingError(f"unknown arguments {' '.join(unknown)}; all but --help follow --ros-args")
         node = RadioMapperNode()
         executor = SingleThreadedExecutor()
         executor.add_node(node)

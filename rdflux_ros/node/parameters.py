@@ -90,21 +90,12 @@ def descriptor(field: dataclasses.Field[Any]) -> ParameterDescriptor:
     described = ParameterDescriptor(
         name=field.name, description=field.metadata["doc"], additional_constraints=allowed(field)
     )
-    if low is None and high is None:
+    if low is None or high is None:
         return described
     if isinstance(field.default, float):
-        described.floating_point_range = [
-            FloatingPointRange(
-                from_value=float("-inf") if low is None else float(low),
-                to_value=float("inf") if high is None else float(high),
-            )
-        ]
+        described.floating_point_range = [FloatingPointRange(from_value=float(low), to_value=float(high))]
     else:
-        described.integer_range = [
-            IntegerRange(
-                from_value=-(2**63) if low is None else int(low), to_value=2**63 - 1 if high is None else int(high)
-            )
-        ]
+        described.integer_range = [IntegerRange(from_value=int(low), to_value=int(high))]
     return described
 
 

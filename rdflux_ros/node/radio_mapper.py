@@ -38,6 +38,7 @@ from rdflux_ros.node import conversions, parameters, qos
 from rdflux_ros.node.diagnostics import Health
 from rdflux_ros.node.transforms import FrameError, Frames
 from rdflux_ros.node.worker import Done, Job, Mailbox, Worker
+from rdflux_ros.radio.grid import Grid
 from rdflux_ros.radio.radio_map import RadioMap
 from rdflux_ros.settings import SettingError
 
@@ -132,10 +133,11 @@ class RadioMapperNode(LifecycleNode):
         node = self._settings.node
         self._outputs = Outputs(
             self.create_publisher(OccupancyGrid, "radio_map", qos.LATCHED),
-            self.create_publisher(Image, "radio_map/pathloss", qos.LATCHED) if node.publish_pathloss else None,
+            None,
             self.create_publisher(Image, "radio_map/color", qos.LATEST),
             self.create_publisher(DiagnosticArray, "radio_map/status", qos.LATEST),
         )
+        self._open_or_close_pathloss(self._outputs)
         message_type, topic = (Odometry, "odom") if node.pose_source == "odom" else (PoseStamped, "pose")
         self._pose_input = self.create_subscription(message_type, topic, self._on_pose, qos.POSE)
         self._health.last_pose = time.monotonic()
@@ -205,8 +207,10 @@ class RadioMapperNode(LifecycleNode):
         self._mapper = mapper
 
         def use_map(occupancy: OccupancyInput) -> StreetMap:
+            start = time.monotonic()
             streets = street_map(occupancy, config, heights)
             mapper.set_streets(streets)
+            mailbox.hold("map", time.monotonic() - start)  # half of the time is the poses', however fast maps come
             return streets
 
         def answer(received: Received) -> RadioMap:
@@ -243,7 +247,7 @@ class RadioMapperNode(LifecycleNode):
         self._last_stamp_ns = None
         self._health.well("pose")
         if self._worker is not None:
-            self._worker.mailbox.clear("pose")
+            self._health.counts["poses_dropped.outdated"] += self._worker.mailbox.clear("pose")
             self._worker.mailbox.put(Job("reset"))
 
     # Inputs
@@ -309,8 +313,21 @@ class RadioMapperNode(LifecycleNode):
 
     def _on_parameters_set(self, changes: list[Parameter[Any]]) -> None:
         self._settings = parameters.read(self)
+        if self._worker is not None:
+            self._worker.mailbox.hold("pose", 0.0)  # what waits for a slower rate waits no longer
+        if self._outputs is not None:
+            self._open_or_close_pathloss(self._outputs)
 
     # Outputs
+
+    def _open_or_close_pathloss(self, outputs: Outputs) -> None:
+        """As `publish_pathloss` says; a publisher that only fell silent would leave a stale latched image."""
+        wanted = self._settings.node.publish_pathloss
+        if wanted and outputs.pathloss is None:
+            outputs.pathloss = self.create_publisher(Image, "radio_map/pathloss", qos.LATCHED)
+        elif not wanted and outputs.pathloss is not None:
+            self.destroy_publisher(outputs.pathloss)
+            outputs.pathloss = None
 
     def _on_results(self) -> None:
         for done in self._worker.finished() if self._worker is not None else ():
@@ -318,6 +335,8 @@ class RadioMapperNode(LifecycleNode):
                 self._on_map_done(done)
             elif done.job.kind == "pose" and done.job.generation == self._generation:
                 self._on_pose_done(done)
+            elif done.job.kind == "pose":
+                self._health.counts["poses_dropped.outdated"] += 1
 
     def _on_map_done(self, done: Done) -> None:
         if isinstance(done.error, InputError):
@@ -325,14 +344,12 @@ class RadioMapperNode(LifecycleNode):
         elif done.error is not None:
             self._fail(done.error)
         else:
-            self._streets = done.result
+            before, self._streets = self._streets, done.result
             self._health.well("map")
             self._health.well("worker")
-            grid = done.result.grid
-            self.get_logger().info(
-                f"map in use: {grid.width * grid.resolution:.0f} x {grid.height * grid.resolution:.0f} m "
-                f"at {grid.resolution:g} m in frame '{done.result.frame_id}'"
-            )
+            grid, frame_id = done.result.grid, done.result.frame_id
+            if before is None or (before.grid, before.frame_id) != (grid, frame_id):  # a mapping robot sends many
+                self.get_logger().info(f"map in use: {_size(grid)} m at {grid.resolution:g} m in frame '{frame_id}'")
 
     def _on_pose_done(self, done: Done) -> None:
         if isinstance(done.error, InputError):
@@ -354,7 +371,7 @@ class RadioMapperNode(LifecycleNode):
         if outputs is None:
             return
         outputs.radio_map.publish(conversions.occupancy_message(answer))
-        if outputs.pathloss is not None and self._settings.node.publish_pathloss:
+        if outputs.pathloss is not None:
             outputs.pathloss.publish(conversions.pathloss_message(answer))
         if self._settings.node.publish_color and outputs.color.get_subscription_count() > 0:
             outputs.color.publish(conversions.color_message(answer))
@@ -371,9 +388,8 @@ class RadioMapperNode(LifecycleNode):
             values["regions_prepared"] = self._mapper.regions_prepared
             values["region_hits"] = self._mapper.region_hits
         if self._streets is not None:
-            grid = self._streets.grid
             values["map_frame"] = self._streets.frame_id
-            values["map_size_m"] = f"{grid.width * grid.resolution:.0f} x {grid.height * grid.resolution:.0f}"
+            values["map_size_m"] = _size(self._streets.grid)
         name = f"{self.get_fully_qualified_name()}: radio map"
         status = self._health.status(
             name, self._state, self._streets is not None, self._settings.node.pose_timeout_s, values
@@ -382,6 +398,10 @@ class RadioMapperNode(LifecycleNode):
         message = DiagnosticArray(status=[status])
         message.header.stamp = self.get_clock().now().to_msg()
         self._diagnostics.publish(message)
+
+
+def _size(grid: Grid) -> str:
+    return f"{grid.width * grid.resolution:.0f} x {grid.height * grid.resolution:.0f}"
 
 
 def _line(error: Exception) -> str:

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM end the process with exit code 0, whatever it is doing.
+"""SIGINT, SIGTERM and SIGHUP end the process with exit code 0, whatever it is doing.
 
 The signals are blocked in every thread and taken by one that waits for nothing else, so that no import, transition or
 computation is ever interrupted half-way, and none can delay the end beyond `GRACE_S`.
@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable
 from typing import NoReturn
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
 GRACE_S = 1.2
 """What an orderly end may take before the process just ends [s]."""
 
@@ -26,8 +25,11 @@ class StopRequest:
         self._event = threading.Event()
         self._lock = threading.Lock()
         self._notify: Callable[[], None] | None = None
-        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
-        for number in SIGNALS:  # a shell starts background jobs with SIGINT ignored, and ignored ones never arrive
+        self._signals = [signal.SIGINT, signal.SIGTERM]
+        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # as nohup leaves it, to outlive the terminal
+            self._signals.append(signal.SIGHUP)
+        signal.pthread_sigmask(signal.SIG_BLOCK, self._signals)
+        for number in self._signals:  # a shell starts background jobs with SIGINT ignored: such never arrive
             signal.signal(number, signal.SIG_DFL)
         threading.Thread(target=self._wait, name="signals", daemon=True).start()
 
@@ -40,7 +42,7 @@ class StopRequest:
             self._notify = notify
 
     def _wait(self) -> None:
-        signal.sigwait(SIGNALS)
+        signal.sigwait(self._signals)
         self._event.set()
         with self._lock:
             notify = self._notify

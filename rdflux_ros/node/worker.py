@@ -50,15 +50,18 @@ class Mailbox:
             self._changed.notify()
             return full
 
-    def clear(self, kind: str) -> None:
-        """Forget what waits of one kind."""
+    def clear(self, kind: str) -> int:
+        """Forget what waits of one kind; how many jobs that were."""
         with self._changed:
+            waiting = len(self._queues[kind])
             self._queues[kind].clear()
+            return waiting
 
     def hold(self, kind: str, seconds: float) -> None:
-        """Hand out nothing of this kind for so long; meanwhile newer jobs may replace older ones."""
+        """Hand out nothing of this kind for so long from now; meanwhile newer jobs may replace older ones."""
         with self._changed:
             self._not_before[kind] = time.monotonic() + seconds
+            self._changed.notify()
 
     def close(self) -> None:
         """End: `take` returns None from now on."""

@@ -233,11 +233,14 @@ def test_a_far_height_map_changes_nothing():
     np.testing.assert_array_equal(street_map(occupancy, CONFIG, far).heights_m, street_map(occupancy, CONFIG).heights_m)
 
 
-def test_a_raster_beyond_the_limit_is_refused():
+def test_a_map_or_raster_beyond_the_limit_is_refused():
     source = drawn(Grid(50, 40))
     fine = HeightMap(np.zeros((4, 4), np.float32), Grid(4, 4, 0.25))
     limited = MapperConfig(map_max_cells=2000)
     assert street_map(source, limited).grid.shape == (40, 50)
     with pytest.raises(InputError, match=r"200 x 160 cells of 0\.25 m.*map_max_cells = 2000") as refused:
         street_map(source, limited, fine)
+    assert refused.value.reason == "map_too_large"
+    with pytest.raises(InputError, match="map has 50 x 40 cells") as refused:
+        street_map(source, MapperConfig(map_max_cells=1999))
     assert refused.value.reason == "map_too_large"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from pathlib import Path
 
@@ -183,6 +184,16 @@ def test_a_jump_back_in_time_starts_over(planner: Planner) -> None:
     assert values(planner.health())["time_jumps"] == "1"
 
 
+def test_a_pose_that_time_overtook_is_counted(planner: Planner) -> None:
+    planner.start_mapper(max_rate_hz=0.5)
+    planner.ready(streets())
+    planner.fly(pose(130.0, 120.0, stamp_ns=100 * SECOND))
+    planner.poses.publish(pose(130.0, 120.0, stamp_ns=101 * SECOND))  # waits for its turn
+    time.sleep(0.2)
+    planner.fly(pose(130.0, 120.0, stamp_ns=3 * SECOND))
+    assert values(planner.health())["poses_dropped.outdated"] == "1" and planner.answer(101 * SECOND) is None
+
+
 def test_odometry_and_a_map_from_file(planner: Planner, tmp_path: Path) -> None:
     cells, _ = conversions.grid_from_message(streets())
     cv2.imwrite(str(tmp_path / "map.pgm"), np.flipud(np.where(cells > 50, 0, 254)).astype(np.uint8))
@@ -208,6 +219,39 @@ def test_a_missing_file_fails_configure_with_its_name(planner: Planner) -> None:
     planner.start_mapper(map_yaml="/nowhere/town.yaml")
     planner.wait_for_level(DiagnosticStatus.ERROR, "/nowhere/town.yaml")
     assert planner.poses.get_subscription_count() == 0
+
+
+def test_maps_that_come_fast_leave_time_for_poses(planner: Planner) -> None:
+    planner.start_mapper()
+    slow = streets(1200, 1200, resolution=0.25)
+    slow.info.origin.orientation.z, slow.info.origin.orientation.w = 0.1, 0.995  # turned, so that it takes its time
+    planner.ready(slow)
+    stop = threading.Event()
+
+    def send() -> None:
+        while not stop.wait(0.02):
+            planner.send_map(slow)
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    try:
+        planner.fly(*(pose(130.0, 120.0, stamp_ns=n * SECOND) for n in range(1, 4)))
+    finally:
+        stop.set()
+        sender.join()
+
+
+def test_outputs_and_rate_at_run_time(planner: Planner) -> None:
+    mapper = planner.start_mapper(publish_pathloss=False, max_rate_hz=0.02)
+    planner.ready(streets())
+    planner.fly(pose(130.0, 120.0, stamp_ns=SECOND))
+    assert planner.node.count_publishers("radio_map/pathloss") == 0
+    planner.poses.publish(pose(130.0, 120.0, stamp_ns=2 * SECOND))  # its turn is in 50 s
+    planner.wait(lambda: values(planner.health())["poses_received"] == "2", "the second pose")
+    mapper.set_parameters([Parameter("publish_pathloss", value=True), Parameter("max_rate_hz", value=20.0)])
+    planner.layers(2 * SECOND)
+    mapper.set_parameters([Parameter("publish_pathloss", value=False)])
+    planner.wait(lambda: planner.node.count_publishers("radio_map/pathloss") == 0, "the latched image to go")
 
 
 def test_parameters_at_run_time(planner: Planner) -> None:

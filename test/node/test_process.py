@@ -65,11 +65,20 @@ def test_a_broken_parameter_file_is_refused_in_one_line(run_mapper: Run, tmp_pat
     assert code == 2 and "broken.yaml" in output and "Traceback" not in output, output
 
 
-@pytest.mark.parametrize("delay_s", [0.5, 0.9, 1.5])
-def test_a_signal_while_starting_ends_it_well(run_mapper: Run, delay_s: float) -> None:
+def test_an_argument_that_would_be_ignored_is_refused(run_mapper: Run) -> None:
+    code, output = ended(run_mapper("--params-file", "mapper.yaml"))
+    assert code == 2 and "--params-file mapper.yaml" in output and "--ros-args" in output, output
+    assert len(output.strip().splitlines()) == 1, output
+
+
+@pytest.mark.parametrize(
+    ("delay_s", "number"),
+    [(0.5, signal.SIGTERM), (0.9, signal.SIGTERM), (1.5, signal.SIGTERM), (1.5, signal.SIGHUP)],
+)
+def test_a_signal_while_starting_ends_it_well(run_mapper: Run, delay_s: float, number: signal.Signals) -> None:
     process = run_mapper()
     time.sleep(delay_s)
-    ends_well(process, signal.SIGTERM)
+    ends_well(process, number)
 
 
 def test_a_signal_in_flight_ends_it_well(planner: Planner, run_mapper: Run) -> None:

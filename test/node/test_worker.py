@@ -29,6 +29,15 @@ def test_a_held_kind_waits_while_others_go_on() -> None:
     assert kinds == ["map", "pose"] and time.monotonic() - start >= 0.2
 
 
+def test_a_hold_can_be_shortened_while_it_is_waited_for() -> None:
+    mailbox = Mailbox({"pose": 1})
+    mailbox.hold("pose", 60.0)
+    mailbox.put(Job("pose"))
+    threading.Timer(0.1, mailbox.hold, ("pose", 0.0)).start()
+    start = time.monotonic()
+    assert mailbox.take() is not None and time.monotonic() - start < 10.0
+
+
 def test_a_failing_job_is_reported_and_the_next_one_done() -> None:
     done = threading.Semaphore(0)
     mailbox = Mailbox({"divide": 3})
