@@ -21,7 +21,7 @@ from rdflux_ros.propagation.profiles import Profiles
 from rdflux_ros.radio.grid import MARGIN_M, WINDOW_M
 from rdflux_ros.radio.units import RECEIVER_HEIGHT
 
-DIRECTIONS = 2048
+DIRECTIONS = 1536
 STEP = 1.0
 """Distance between samples of a branch [m]."""
 REACH = 220.0
