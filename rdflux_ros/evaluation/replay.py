@@ -54,9 +54,12 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _rate(text: str) -> float:
-    rate = float(text)
+    try:
+        rate = float(text)
+    except ValueError:
+        rate = 0.0
     if not 0 < rate < float("inf"):
-        raise ValueError(text)
+        raise argparse.ArgumentTypeError(f"{text!r} is no rate above 0 Hz")
     return rate
 
 

@@ -11,7 +11,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import islice
@@ -200,8 +200,10 @@ def mapper_process(parameters: dict[str, object], log: Path) -> Iterator[subproc
     for name, value in parameters.items():
         command += ["-p", f"{name}:={value}"]
     with log.open("wb") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
+        with _signals_later() as raise_them:
+            process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
         try:
+            raise_them()
             yield process
         finally:
             if process.poll() is None:
@@ -211,6 +213,23 @@ def mapper_process(parameters: dict[str, object], log: Path) -> Iterator[subproc
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+
+
+@contextmanager
+def _signals_later() -> Iterator[Callable[[], None]]:
+    """Keep SIGINT and SIGTERM out of a block that must not end half-way; the function raises what came meanwhile."""
+    came: list[int] = []
+    handlers = {n: signal.signal(n, lambda number, _: came.append(number)) for n in (signal.SIGINT, signal.SIGTERM)}
+
+    def raise_them() -> None:
+        for number in came[:1]:
+            signal.raise_signal(number)
+
+    try:
+        yield raise_them
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
 
 
 @contextmanager
