@@ -18,7 +18,8 @@ import numpy as np
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parents[1]))
-from rdflux_ros.mapping.regions import HYSTERESIS_M, SPACING_M, WINDOW_M  # noqa: E402
+from rdflux_ros.mapping.regions import HYSTERESIS_M  # noqa: E402
+from rdflux_ros.radio.grid import LATTICE_M, WINDOW_M  # noqa: E402
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -41,8 +42,8 @@ def main(argv: list[str] | None = None) -> int:
 
 def reach(position: float, size: int) -> slice:
     """Cells along one axis that a window with its centre within 48 m of `position` [m] can hold."""
-    first = np.ceil((position - HYSTERESIS_M) / SPACING_M) * SPACING_M
-    last = np.floor((position + HYSTERESIS_M) / SPACING_M) * SPACING_M
+    first = np.ceil((position - HYSTERESIS_M) / LATTICE_M) * LATTICE_M
+    last = np.floor((position + HYSTERESIS_M) / LATTICE_M) * LATTICE_M
     return slice(int(max(first - WINDOW_M / 2, 0)), int(min(last + WINDOW_M / 2, size)))
 
 

@@ -147,13 +147,14 @@ def _around(mapper: RadioMapper, centre: Pose, seed: int) -> list[Pose]:
     """`BATCH` poses in the region that is nearest to `centre`."""
     import numpy as np
 
-    from rdflux_ros.mapping.regions import SPACING_M, nearest_region
+    from rdflux_ros.mapping.regions import nearest_region
+    from rdflux_ros.radio.grid import LATTICE_M
 
     generator = np.random.default_rng([SEED, seed])
     x, y = nearest_region(centre.x, centre.y).centre
     found = [centre]
     for _ in range(100 * BATCH):
-        dx, dy = generator.uniform(-0.49, 0.49, 2) * SPACING_M
+        dx, dy = generator.uniform(-0.49, 0.49, 2) * LATTICE_M
         pose = _checked(mapper, x + dx, y + dy, float(generator.uniform(5, 120)))
         if pose is not None:
             found.append(pose)

@@ -11,10 +11,8 @@ from numpy.typing import NDArray
 
 from rdflux_ros.mapping.config import MapperConfig
 from rdflux_ros.mapping.inputs import StreetMap
-from rdflux_ros.radio.grid import MARGIN_M, WINDOW_M, Grid
+from rdflux_ros.radio.grid import LATTICE_M, MARGIN_M, WINDOW_M, Grid
 
-SPACING_M = 64
-"""Distance of window centres [m]."""
 HYSTERESIS_M = 48
 """A live track keeps its window up to here from the centre along x and y [m], so answers reach 80 m at least."""
 
@@ -29,7 +27,7 @@ class Region:
     @property
     def centre(self) -> tuple[int, int]:
         """(x, y) of the centre [m]."""
-        return SPACING_M * self.i, SPACING_M * self.j
+        return LATTICE_M * self.i, LATTICE_M * self.j
 
     @property
     def grid(self) -> Grid:
@@ -40,7 +38,7 @@ class Region:
 
 def nearest_region(x: float, y: float) -> Region:
     """The region whose centre is nearest to the point [m]."""
-    return Region(math.floor(x / SPACING_M + 0.5), math.floor(y / SPACING_M + 0.5))
+    return Region(math.floor(x / LATTICE_M + 0.5), math.floor(y / LATTICE_M + 0.5))
 
 
 class RegionTracker:

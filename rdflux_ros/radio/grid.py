@@ -10,6 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 
 WINDOW_M = 256
 """Edge of a region's window [m], and its cells, each 1 m."""
+LATTICE_M = 64
+"""Distance of the windows' centres; the lattice runs through the map frame's origin [m]."""
 MARGIN_M = 24.0
 """What is seen beyond a window on each side [m]: buildings out there reflect into it."""
 

@@ -1,0 +1,1 @@
+"""The mathematics of decoupled diffusion: pure functions over an explicit schedule, noise passed in."""

@@ -1,0 +1,1 @@
+"""A model as a product: its typed config, its networks, its file and its card."""
