@@ -28,6 +28,8 @@ REACH = 220.0
 """How far a reflected branch runs [m]."""
 STRIDES = (32, 64, 128)
 """Samples taken at a time; branches that can give no more are dropped between."""
+LEAVING = 2
+"""Samples at a reflected branch's start that may still lie in the raster's idea of the wall that it leaves."""
 IMAGES = 4
 """Rays of one image must not add up, those of different images must: slots that images are spread over by a hash."""
 CROSSING_TOLERANCE = 1.5
@@ -39,8 +41,11 @@ class Branches:
     """N rays: all [N] but `origin` [N, 2], `direction` [N, 2] and `cosines` [N, walls so far]."""
 
     batch: Tensor
+    """Index of the transmitter."""
     origin: Tensor
+    """Where the branch starts in the window [m]."""
     direction: Tensor
+    """Plan-view unit vector."""
     length: Tensor
     """Unfolded plan length from the transmitter to `origin` [m]."""
     z: Tensor
@@ -115,6 +120,8 @@ def _march(facades: Facades, branches: Branches, by_wall: Tensor, by_ground: Ten
         x = branches.origin[:, :1] + branches.direction[:, :1] * t
         y = branches.origin[:, 1:] + branches.direction[:, 1:] * t
         height = facades.height_at(x, y)
+        if not first_fan and done == 0:
+            height[:, :LEAVING] = 0.0
         unfolded = branches.length[:, None] + t
         z = branches.z[:, None]
         top = (height - z) / unfolded
@@ -206,7 +213,7 @@ def _reflected(
     direction, origin = branches.direction[ray], branches.origin[ray]
     towards = (direction * normal).sum(1)
     crossing = (offset - (origin * normal).sum(1)) / torch.where(towards.abs() < 1e-3, 1e-3, towards)
-    met = (towards.abs() > 1e-3) & ((crossing - t[sample]).abs() < CROSSING_TOLERANCE) & (crossing > 0)
+    met = (towards.abs() > 1e-3) & ((crossing - t[sample]).abs() < CROSSING_TOLERANCE) & (crossing > 0.1)
     ray, sample, crossing, towards, normal = ray[met], sample[met], crossing[met], towards[met], normal[met]
     direction, origin = direction[met], origin[met]
     return Branches(
