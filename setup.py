@@ -10,9 +10,12 @@ EXECUTABLES = {
     "replay": "rdflux_ros.evaluation.replay:main",
     "evaluate": "rdflux_ros.evaluation.evaluate:main",
     "benchmark": "rdflux_ros.evaluation.benchmark:main",
+    "train": "rdflux_ros.training.train:main",
 }
 SHARED_FOLDERS = ("config", "launch", "models", "rviz")
 EVALUATION = ["matplotlib", "pillow", "rosbags>=0.10", "scikit-image", "tqdm"]
+TRAINING = ["matplotlib", "tqdm"]
+PAPERS = ["diffusers", "transformers"]
 KILTED = [
     f"ros-kilted-{name}"
     for name in (
@@ -67,6 +70,12 @@ setup(
     ],
     entry_points={"console_scripts": [f"rdflux-{name} = {main}" for name, main in EXECUTABLES.items()]},
     install_requires=["numpy", "opencv-python-headless", "pyyaml", "safetensors", "torch"],
-    extras_require={"evaluation": EVALUATION, "kilted": KILTED, "test": TEST},
+    extras_require={
+        "evaluation": EVALUATION,
+        "kilted": KILTED,
+        "papers": PAPERS,
+        "test": TEST,
+        "training": TRAINING,
+    },
     zip_safe=False,
 )

@@ -15,6 +15,7 @@ MODULES = {
     "replay": "rdflux_ros.evaluation.replay",
     "evaluate": "rdflux_ros.evaluation.evaluate",
     "benchmark": "rdflux_ros.evaluation.benchmark",
+    "train": "rdflux_ros.training.train",
     "demo": "rdflux_ros.node.demo",
 }
 ASK = """

@@ -1,0 +1,1 @@
+"""Training: losses, samples and loops that make a model from a dataset."""

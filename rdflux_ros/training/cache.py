@@ -1,0 +1,176 @@
+"""The physics layer's answers to the maps of a split, computed once and kept on disk."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import inspect
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+import rdflux_ros.flux.conditions
+import rdflux_ros.propagation.diffraction
+import rdflux_ros.propagation.facades
+import rdflux_ros.propagation.materials
+import rdflux_ros.propagation.physics_layer
+import rdflux_ros.propagation.profiles
+import rdflux_ros.propagation.reflections
+import rdflux_ros.propagation.wedge
+from rdflux_ros.data.radiomapseer import RadioMapSeer, Sample
+from rdflux_ros.data.transforms import coarsened
+from rdflux_ros.flux.conditions import grey, mean_heights
+from rdflux_ros.propagation.facades import Facades, trace_facades
+from rdflux_ros.propagation.physics_layer import PhysicsLayer
+from rdflux_ros.radio.grid import WINDOW_M
+
+PLANES = ("line_of_sight", "diffraction", "reflections", "ground_bounces", "visible", "truth")
+"""What is kept of a map, uint8: greys (255 is 1) of the physics layer's mechanisms, its mask (1), the truth."""
+MASKS = ("footprint", "cars")
+"""What is kept of a scene beside its heights: buildings, and where cars stand if the map has any."""
+_SHAPING = (
+    rdflux_ros.flux.conditions,
+    rdflux_ros.propagation.diffraction,
+    rdflux_ros.propagation.facades,
+    rdflux_ros.propagation.materials,
+    rdflux_ros.propagation.physics_layer,
+    rdflux_ros.propagation.profiles,
+    rdflux_ros.propagation.reflections,
+    rdflux_ros.propagation.wedge,
+)
+"""Another cache is made when one of these modules changes."""
+
+
+class PhysicsCache:
+    """Maps of one split, without and with cars, as memory-mapped arrays in a folder of their own.
+
+    Filling goes on where it stopped. The walls are seen as a map of one of `resolutions` shows them, drawn by scene
+    with `seed`; those finer than the data, or no multiple of its resolution, are left out.
+
+    Attributes
+    ----------
+    names
+        ``{scene}_{transmitter}``, with ``_cars`` where the map has cars; sorted by scene.
+    scene_of
+        [N] number of each map's scene.
+    planes, positions
+        [N, 6, 256, 256] uint8 (`PLANES`) and [N, 3] float32 x, y, z [m].
+    heights_cm, masks
+        [S, 256, 256] uint16 mean heights [cm] and [S, 2, 256, 256] uint8 (`MASKS`).
+
+    Raises
+    ------
+    DataError
+        The dataset does not fit.
+    """
+
+    def __init__(
+        self, folder: Path, data: Path, split: str, *, cars: bool, resolutions: Sequence[float], seed: int = 0
+    ) -> None:
+        parts = [RadioMapSeer(data, split)]
+        if cars:
+            parts.append(RadioMapSeer(data, split, cars=True))
+        entries = [(name.rpartition("_")[0], name, part, k) for part in parts for k, name in enumerate(part.names)]
+        entries.sort(key=lambda entry: (entry[0], int(entry[1].rpartition("_")[2]), entry[2].cars))
+        self._entries = [(part, k) for _, _, part, k in entries]
+        self._resolutions, self._seed = tuple(resolutions), seed
+        self.names = [name + "_cars" * part.cars for _, name, part, _ in entries]
+        scenes = sorted({scene for scene, *_ in entries})
+        number = {scene: k for k, scene in enumerate(scenes)}
+        self.scenes = scenes
+        self.scene_of = np.array([number[scene] for scene, *_ in entries])
+        self.folder = folder / f"{split}-{self._fingerprint(data)}"
+        self.folder.mkdir(parents=True, exist_ok=True)
+        n, s, window = len(self.names), len(scenes), (WINDOW_M, WINDOW_M)
+        self.planes = self._array("planes", np.uint8, (n, len(PLANES), *window))
+        self.positions = self._array("positions", np.float32, (n, 3))
+        self.heights_cm = self._array("heights_cm", np.uint16, (s, *window))
+        self.masks = self._array("masks", np.uint8, (s, len(MASKS), *window))
+        self._done = self._array("done", np.uint8, (n,))
+
+    def fill(self, rows: Sequence[int], device: torch.device, stop: Callable[[], bool] = lambda: False) -> bool:
+        """Compute what is missing of the maps `rows`, with a progress bar; False where `stop` ended it early."""
+        from tqdm import tqdm
+
+        with self._locked():
+            missing = [row for row in sorted(rows) if not self._done[row]]
+            layer = PhysicsLayer()
+            walls: tuple[tuple[str, float], Facades] | None = None
+            last: tuple[tuple[str, int], NDArray[np.uint8]] | None = None
+            for row in tqdm(missing, desc="physics channels", unit="map", dynamic_ncols=True, disable=not missing):
+                if stop():
+                    return False
+                part, k = self._entries[row]
+                sample = self._seen(part[k])
+                if walls is None or walls[0] != (sample.scene, sample.resolution):
+                    facades = trace_facades(sample.surroundings_m, sample.resolution, device)
+                    walls = (sample.scene, sample.resolution), facades
+                    self._keep_scene(row, sample, facades)
+                if sample.cars.any():
+                    self.masks[self.scene_of[row], 1] = sample.cars
+                if last is None or last[0] != (sample.scene, sample.transmitter):
+                    last = (sample.scene, sample.transmitter), _greys(layer, walls[1], sample)
+                self.planes[row, :-1] = last[1]
+                self.planes[row, -1] = np.rint(255.0 * sample.grey)
+                self.positions[row] = sample.position
+                self._done[row] = 1  # last: a row that says so is whole
+        return True
+
+    def _keep_scene(self, row: int, sample: Sample, facades: Facades) -> None:
+        scene = self.scene_of[row]
+        self.heights_cm[scene] = np.rint(100.0 * mean_heights(facades).cpu().numpy())
+        self.masks[scene, 0] = sample.heights_m > 0
+
+    def _seen(self, sample: Sample) -> Sample:
+        """The sample as the map of its scene shows the walls."""
+        factors = [(value, value / sample.resolution) for value in self._resolutions]
+        fitting = [value for value, factor in factors if factor >= 1 and abs(factor - round(factor)) < 1e-9]
+        if not fitting:
+            return sample
+        draw = int.from_bytes(hashlib.sha256(f"{self._seed} {sample.scene}".encode()).digest()[:8], "little")
+        resolution = fitting[draw % len(fitting)]
+        return sample if resolution == sample.resolution else coarsened(sample, resolution)
+
+    def _fingerprint(self, data: Path) -> str:
+        digest = hashlib.sha256()
+        content = [str(data.resolve()), self.names, PLANES, self._resolutions, self._seed]
+        digest.update(json.dumps(content).encode())
+        for module in _SHAPING:
+            digest.update(inspect.getsource(module).encode())
+        return digest.hexdigest()[:16]
+
+    def _array(self, name: str, dtype: type, shape: tuple[int, ...]) -> NDArray[Any]:
+        """An array on disk; new ones hold zeros and take room only where written."""
+        path = self.folder / f"{name}.bin"
+        size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+        with path.open("ab") as file:
+            os.truncate(file.fileno(), size)
+        return np.memmap(path, dtype, "r+", shape=shape)
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """One process fills at a time."""
+        with (self.folder / "lock").open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+
+def spread(length: int, limit: int) -> list[int]:
+    """`limit` numbers evenly spread over 0 .. length - 1; all where `limit` is 0."""
+    if not 0 < limit < length:
+        return list(range(length))
+    return sorted({int(k) for k in np.linspace(0, length - 1, limit).round()})
+
+
+def _greys(layer: PhysicsLayer, facades: Facades, sample: Sample) -> NDArray[np.uint8]:
+    transmitter = torch.tensor(sample.position[None], dtype=torch.float32, device=facades.heights_cm.device)
+    gains = layer(facades, transmitter)
+    greys = torch.cat([grey(getattr(gains, name)) for name in PLANES[:-2]])
+    return torch.cat([(255.0 * greys).round(), gains.visible]).to(torch.uint8).cpu().numpy()

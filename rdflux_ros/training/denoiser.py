@@ -1,0 +1,210 @@
+"""What each stage learns: the chain's loss, or the last steps as they will really be taken."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from rdflux_ros.diffusion import ddm
+from rdflux_ros.diffusion.schedule import uniform_schedule
+from rdflux_ros.flux.schedules import first_schedule, second_schedule
+from rdflux_ros.model.config import MethodConfig
+from rdflux_ros.networks.autoencoder import Autoencoder
+from rdflux_ros.networks.condition import Condition
+from rdflux_ros.networks.denoiser import LATENT_SIZE, Denoiser, Stage
+from rdflux_ros.training.config import TrainingConfig
+from rdflux_ros.training.losses import Weights, denoising_loss, drawn_times, map_nmse, unrolled
+from rdflux_ros.training.samples import Maps, Place
+
+Midpoints = Callable[[Maps], Tensor]
+"""Midpoints [B, latents, 64, 64] of the streets of B maps."""
+KEPT_MIDPOINTS = 1024
+"""In memory at once."""
+
+
+class Objective(ABC):
+    """A network's loss on a batch and, where it answers maps, its answers.
+
+    `network` is passed in, since the moving average of the weights is validated, not the weights in training.
+    """
+
+    network: nn.Module
+
+    @abstractmethod
+    def loss(self, network: nn.Module, maps: Maps, generator: torch.Generator) -> Tensor:
+        """The loss; all that is drawn comes from `generator`, on the CPU."""
+
+    def answers(self, network: nn.Module, maps: Maps, generator: torch.Generator) -> Tensor | None:
+        """Greys [B, 1, 256, 256], or None where the network alone answers nothing."""
+        return None
+
+
+class Latents:
+    """Latents of maps, and maps of latents, as the method has them: of the map or of the residual.
+
+    Parameters
+    ----------
+    autoencoder
+        Trained and calibrated; left as it is.
+    """
+
+    def __init__(self, autoencoder: Autoencoder, method: MethodConfig) -> None:
+        self._autoencoder = autoencoder.eval().requires_grad_(False)
+        self._residual = method.target == "residual"
+        self.channels = autoencoder.latent_channels
+
+    def target(self, maps: Maps) -> Tensor:
+        """What a latent is of, [B, 1, 256, 256]."""
+        return maps.truth - maps.base if self._residual else maps.truth
+
+    @torch.no_grad()
+    def encoded(self, maps: Maps) -> Tensor:
+        """z_0 [B, latents, 64, 64]."""
+        return self._autoencoder.encode(self.target(maps))
+
+    def decoded(self, latents: Tensor, maps: Maps) -> Tensor:
+        """Greys [B, 1, 256, 256], not clipped; anything where a cell has no value."""
+        decoded = self._autoencoder.decode(latents)
+        return decoded + maps.base if self._residual else decoded
+
+    @torch.no_grad()
+    def calibrate(self, batches: Sequence[Maps]) -> None:
+        """Give the latents unit variance over these maps."""
+        raw = torch.cat([self._autoencoder.raw_latents(self.target(maps)) for maps in batches])
+        self._autoencoder.calibrate(raw.mean(dim=(0, 2, 3)), raw.std(dim=(0, 2, 3)))
+
+    def noise(self, count: int, generator: torch.Generator, device: torch.device) -> Tensor:
+        """Standard normal latents [count, latents, 64, 64]."""
+        return torch.randn(count, self.channels, LATENT_SIZE, LATENT_SIZE, generator=generator).to(device)
+
+
+class Chain(Objective):
+    """The denoising chain: stage 1 where the stage knows the streets only, otherwise the full conditional chain."""
+
+    def __init__(self, stage: Stage, latents: Latents, method: MethodConfig, training: TrainingConfig) -> None:
+        self.network, self._latents = stage, latents
+        self._weights = Weights(training.drift_weight, training.noise_weight, training.jump_weight)
+        self._used = first_schedule(method) if stage.dynamics is None else uniform_schedule(method.steps)
+        self._share, self._steps = training.used_share, training.validation_steps
+
+    def loss(self, network: nn.Module, maps: Maps, generator: torch.Generator) -> Tensor:
+        device = maps.truth.device
+        t = drawn_times(torch.rand(2, len(maps), generator=generator), self._used, self._share).to(device)
+        noise = self._latents.noise(len(maps), generator, device)
+        condition = conditioned(network, maps)
+        return denoising_loss(predictor(network, condition), self._latents.encoded(maps), noise, t, self._weights)
+
+    def answers(self, network: nn.Module, maps: Maps, generator: torch.Generator) -> Tensor | None:
+        assert isinstance(network, Stage)
+        if network.dynamics is None:
+            return None
+        device, count = maps.truth.device, len(maps)
+        noise = [self._latents.noise(count, generator, device) for _ in range(self._steps)]
+        schedule = uniform_schedule(self._steps)
+        start = noise.pop()
+        z = unrolled(predictor(network, conditioned(network, maps)), start, schedule, noise)[-1]
+        return self._latents.decoded(z, maps)
+
+
+class Aligned(Objective):
+    """The second stage on the midpoints that it will really be given: its few steps unrolled, -C supervised at each.
+
+    The loss is λ1 |C + z_0|² and the decoded map's NMSE, both as means over the steps.
+    """
+
+    def __init__(
+        self, stage: Stage, midpoints: Midpoints, latents: Latents, method: MethodConfig, training: TrainingConfig
+    ) -> None:
+        self.network, self._midpoints, self._latents = stage, midpoints, latents
+        self._schedule = second_schedule(method)
+        self._drift_weight, self._map_weight = training.drift_weight, training.map_weight
+
+    def loss(self, network: nn.Module, maps: Maps, generator: torch.Generator) -> Tensor:
+        z_0 = self._latents.encoded(maps)
+        total = torch.zeros((), device=z_0.device)
+        estimates = self._estimates(network, maps, generator)
+        for estimate in estimates:
+            total = total + self._drift_weight * (estimate - z_0).square().mean()
+            nmse = map_nmse(self._latents.decoded(estimate, maps), maps.truth, maps.free)
+            total = total + self._map_weight * nmse.nan_to_num(0.0, 0.0, 0.0).mean()
+        return total / len(estimates)
+
+    def answers(self, network: nn.Module, maps: Maps, generator: torch.Generator) -> Tensor | None:
+        return self._latents.decoded(self._estimates(network, maps, generator)[-1], maps)
+
+    def _estimates(self, network: nn.Module, maps: Maps, generator: torch.Generator) -> list[Tensor]:
+        noise = [self._latents.noise(len(maps), generator, maps.truth.device) for _ in self._schedule[2:]]
+        z = self._midpoints(maps)
+        return unrolled(predictor(network, conditioned(network, maps)), z, self._schedule, noise)
+
+
+class StreetMidpoints:
+    """Midpoints of a trained stage 1 by (scene, symmetry); noise follows from these and the seed: each is made once."""
+
+    def __init__(self, stage: Stage, latents: Latents, method: MethodConfig, seed: int) -> None:
+        self._stage = stage.eval().requires_grad_(False)
+        self._latents, self._schedule, self._seed = latents, first_schedule(method), seed
+        self._kept: OrderedDict[Place, Tensor] = OrderedDict()
+
+    def __call__(self, maps: Maps) -> Tensor:
+        """Midpoints [B, latents, 64, 64] of the maps' streets, as the float16 that is kept of them."""
+        first = {place: index for index, place in reversed(list(enumerate(maps.places)))}
+        missing = [place for place in first if place not in self._kept]
+        found = {place: self._kept[place] for place in first if place in self._kept}
+        if missing:
+            made = self._made(missing, maps.streets[[first[place] for place in missing]])
+            found.update(zip(missing, made.half(), strict=True))
+        for place, midpoint in found.items():
+            self._kept[place] = midpoint
+            self._kept.move_to_end(place)
+        while len(self._kept) > KEPT_MIDPOINTS:
+            self._kept.popitem(last=False)
+        return torch.stack([found[place] for place in maps.places]).float()
+
+    @torch.no_grad()
+    def _made(self, places: Sequence[Place], streets: Tensor) -> Tensor:
+        by_place = [self._noise(place, streets.device) for place in places]
+        noise = [torch.cat(step) for step in zip(*by_place, strict=True)]
+        with _autocast(streets.device):
+            condition = self._stage.streets(streets)
+        predict = predictor(self._stage, condition)
+
+        def at(z: Tensor, t: float) -> tuple[Tensor, Tensor]:
+            return predict(z, torch.full((1,), t, device=z.device))
+
+        return ddm.sample(at, noise[0], self._schedule, lambda step: noise[step + 1])
+
+    def _noise(self, place: Place, device: torch.device) -> list[Tensor]:
+        """The start's noise and each step's, of one place."""
+        scene, symmetry = place
+        generator = torch.Generator().manual_seed((self._seed * 1_000_003 + scene) * 8 + symmetry)
+        return [self._latents.noise(1, generator, device) for _ in self._schedule]
+
+
+def conditioned(network: nn.Module, maps: Maps) -> Condition:
+    """What a stage is told of these maps."""
+    assert isinstance(network, Stage)
+    with _autocast(maps.truth.device):
+        dynamics = None if network.dynamics is None else maps.dynamics
+        return network.condition(network.streets(maps.streets), dynamics)
+
+
+def predictor(network: nn.Module, condition: Condition) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    """(z_t, t [B] or [1]) to the estimates of (C, ε): bf16 inside on a GPU, float32 outside."""
+    assert isinstance(network, Stage) and isinstance(network.denoiser, Denoiser)
+    denoiser = network.denoiser
+
+    def predict(z: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        with _autocast(z.device):
+            first, second = denoiser(z.contiguous(memory_format=torch.channels_last), t, condition)
+        return ddm.predictions(z, t, first.float(), second.float())
+
+    return predict
+
+
+def _autocast(device: torch.device) -> torch.autocast:
+    return torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda")

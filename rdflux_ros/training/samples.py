@@ -1,0 +1,176 @@
+"""Batches of maps: drawn and turned on the CPU as bytes, assembled into condition images on the device."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from rdflux_ros.data.transforms import SYMMETRIES, turn_array, turn_position
+from rdflux_ros.flux.conditions import base_grey, dynamics_image, streets_image
+from rdflux_ros.model.config import ModelConfig
+from rdflux_ros.propagation.physics_layer import PathGains
+from rdflux_ros.radio.units import FLOOR_GAIN_DB, GREY_SPAN_DB
+from rdflux_ros.training.cache import PLANES, PhysicsCache
+
+Place = tuple[int, int]
+"""(scene, symmetry): what the streets look like."""
+
+
+@dataclass(frozen=True)
+class Maps:
+    """B maps with their conditions, ready for networks; images are channels-last.
+
+    Parameters
+    ----------
+    streets, dynamics
+        Condition images [B, channels, 256, 256] (`flux.conditions`).
+    base, truth
+        [B, 1, 256, 256] greys of the physics layer and of the truth.
+    free
+        [B, 1, 256, 256] bool: cells that have a value.
+    z
+        [B] transmitter heights above ground [m].
+    places
+        Which streets these are.
+    """
+
+    streets: Tensor
+    dynamics: Tensor
+    base: Tensor
+    truth: Tensor
+    free: Tensor
+    z: Tensor
+    places: tuple[Place, ...]
+
+    def __len__(self) -> int:
+        return len(self.truth)
+
+
+class Samples:
+    """Chosen maps of a filled cache, as batches.
+
+    Parameters
+    ----------
+    rows
+        The maps of the cache that are drawn from.
+    seed, augment
+        Of the order, and of turns and mirrors: all maps of a scene are turned alike within an epoch.
+    """
+
+    def __init__(self, cache: PhysicsCache, rows: Sequence[int], config: ModelConfig, seed: int, augment: bool) -> None:
+        self.cache, self.config = cache, config
+        self.rows = np.array(rows)
+        self._seed, self._augment = seed, augment
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def drawn(self, step: int, batch: int) -> list[tuple[int, int]]:
+        """(row, symmetry) of each map of a training step: a function of seed and step alone."""
+        chosen = []
+        for place in range(step * batch, (step + 1) * batch):
+            epoch, index = divmod(place, len(self.rows))
+            order, symmetries = self._epoch(epoch)
+            row = int(self.rows[order[index]])
+            chosen.append((row, int(symmetries[self.cache.scene_of[row]])))
+        return chosen
+
+    def training(self, first: int, last: int, batch: int, device: torch.device, workers: int = 2) -> Iterator[Maps]:
+        """The batches of steps `first` to `last` - 1; the next ones are read while one is used."""
+        with ThreadPoolExecutor(workers) as pool:
+            ahead: list[Future[_Bytes]] = []
+            for step in range(first, last):
+                coming = range(step + len(ahead), min(step + 2 * workers, last))
+                ahead.extend([pool.submit(self._bytes, self.drawn(later, batch)) for later in coming])
+                yield self._assembled(ahead.pop(0).result(), device)
+
+    def validation(self, batch: int, device: torch.device) -> Iterator[Maps]:
+        """All maps once, in order, as they are."""
+        for start in range(0, len(self.rows), batch):
+            yield self.maps([(int(row), 0) for row in self.rows[start : start + batch]], device)
+
+    def maps(self, chosen: Sequence[tuple[int, int]], device: torch.device) -> Maps:
+        """The maps of (row, symmetry)."""
+        return self._assembled(self._bytes(chosen), device)
+
+    def _epoch(self, epoch: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Order of the maps and symmetry of each scene; the last epoch asked for is remembered."""
+        known = getattr(self, "_last_epoch", None)
+        if known is None or known[0] != epoch:
+            generator = np.random.default_rng([self._seed, epoch])
+            order = generator.permutation(len(self.rows))
+            symmetries = generator.integers(SYMMETRIES if self._augment else 1, size=len(self.cache.scenes))
+            self._last_epoch = known = epoch, order, symmetries
+        return known[1], known[2]
+
+    def _bytes(self, chosen: Sequence[tuple[int, int]]) -> _Bytes:
+        cache = self.cache
+        scenes = [int(cache.scene_of[row]) for row, _ in chosen]
+
+        def stacked(arrays: Sequence[NDArray]) -> Tensor:
+            turned = [turn(np.asarray(a), s) for a, (_, s) in zip(arrays, chosen, strict=True)]
+            return torch.from_numpy(np.stack(turned))
+
+        heights = stacked([cache.heights_cm[scene].astype(np.float32) / 100.0 for scene in scenes])
+        masks = stacked([cache.masks[scene] for scene in scenes])
+        for k, (row, _) in enumerate(chosen):
+            masks[k, 1] *= cache.names[row].endswith("_cars")
+        positions = [turn_position(cache.positions[row].astype(np.float64), s) for row, s in chosen]
+        return _Bytes(
+            planes=stacked([cache.planes[row] for row, _ in chosen]),
+            heights_m=heights,
+            masks=masks.bool(),
+            positions=torch.tensor(np.array(positions), dtype=torch.float32),
+            places=tuple((scene, symmetry) for scene, (_, symmetry) in zip(scenes, chosen, strict=True)),
+        )
+
+    def _assembled(self, content: _Bytes, device: torch.device) -> Maps:
+        planes, heights, masks, positions = (
+            tensor.to(device, non_blocking=True)
+            for tensor in (content.planes, content.heights_m, content.masks, content.positions)
+        )
+        footprint, cars = masks.unbind(1)
+        free = ~(footprint | cars)
+        gains = path_gains(planes)
+        channels = self.config.dynamics.channels
+        return Maps(
+            streets=streets_image(heights, footprint).contiguous(memory_format=torch.channels_last),
+            dynamics=dynamics_image(gains, positions, free, cars, channels).contiguous(
+                memory_format=torch.channels_last
+            ),
+            base=base_grey(gains, free),
+            truth=(planes[:, -1:] / 255.0) * free[:, None],
+            free=free[:, None],
+            z=positions[:, 2],
+            places=content.places,
+        )
+
+
+@dataclass(frozen=True)
+class _Bytes:
+    planes: Tensor
+    heights_m: Tensor
+    masks: Tensor
+    positions: Tensor
+    places: tuple[Place, ...]
+
+
+def path_gains(planes: Tensor) -> PathGains:
+    """The path gains of cached planes [B, 6, 256, 256], exact to 0.2 dB."""
+    greys = planes[:, : len(PLANES) - 2].float() / 255.0
+    gains = 10.0 ** ((greys * GREY_SPAN_DB + FLOOR_GAIN_DB) / 10.0)
+    gains = torch.where(greys > 0, gains, 0.0)
+    direct, bent, mirrored, bounced = gains.unbind(1)
+    return PathGains(direct, bent, mirrored, bounced, planes[:, -2].bool())
+
+
+def turn(array: NDArray, symmetry: int) -> NDArray:
+    """`turn_array` for each plane of [..., 256, 256]."""
+    planes = array.reshape(-1, *array.shape[-2:])
+    return np.stack([turn_array(plane, symmetry) for plane in planes]).reshape(array.shape)

@@ -1,0 +1,71 @@
+"""Losses against what is known in closed form."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from rdflux_ros.diffusion import ddm
+from rdflux_ros.training.losses import Weights, denoising_loss, drawn_times, map_nmse, unrolled
+
+
+@pytest.fixture
+def latents() -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    z_0, noise = torch.randn(2, 3, 4, 8, 8, generator=generator)
+    return z_0, noise
+
+
+def test_the_exact_estimates_lose_nothing(latents: tuple[Tensor, Tensor]) -> None:
+    z_0, noise = latents
+    t = torch.tensor([0.01, 0.5, 1.0])
+    assert denoising_loss(lambda z, t: (-z_0, noise), z_0, noise, t, Weights()) < 1e-10
+
+
+def test_each_weight_belongs_to_its_error(latents: tuple[Tensor, Tensor]) -> None:
+    z_0, noise = latents
+    t = torch.full((3,), 0.25)
+
+    def loss(weights: Weights) -> float:
+        return float(denoising_loss(lambda z, t: (-z_0 + 0.2, noise - 0.4), z_0, noise, t, weights))
+
+    assert loss(Weights(1, 0, 0)) == pytest.approx(0.04, rel=1e-4)
+    assert loss(Weights(0, 1, 0)) == pytest.approx(0.16, rel=1e-4)
+    assert loss(Weights(0, 0, 1)) == pytest.approx((0.25 * 0.2 - 0.5 * 0.4) ** 2, rel=1e-4)
+    assert loss(Weights(2, 3, 5)) == pytest.approx(2 * 0.04 + 3 * 0.16 + 5 * 0.0225, rel=1e-4)
+
+
+def test_times_are_drawn_from_those_really_used() -> None:
+    uniform = torch.rand(2, 4000, generator=torch.Generator().manual_seed(1))
+    t = drawn_times(uniform, (0.02, 0.01, 0.0), 0.75)
+    shares = [float((t == torch.tensor(used)).float().mean()) for used in (0.02, 0.01)]
+    assert shares == pytest.approx([0.375, 0.375], abs=0.03)
+    others = t[(t != torch.tensor(0.02)) & (t != torch.tensor(0.01))]
+    assert others.min() >= 1e-4 and others.max() <= 1.0 and others.mean() == pytest.approx(0.5, abs=0.05)
+
+
+def test_unrolled_takes_the_samplers_own_steps(latents: tuple[Tensor, Tensor]) -> None:
+    """Estimates shrink towards 0.3 of the state: what -C is at each step depends on the steps before it."""
+    z, noise = latents
+
+    def predict(state: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        drift = -0.3 * state
+        return drift, (state + (1 - t.view(-1, 1, 1, 1)) * drift) / t.view(-1, 1, 1, 1) ** 0.5
+
+    first, second = unrolled(predict, z, (0.02, 0.01, 0.0), [noise])
+    assert torch.allclose(first, 0.3 * z)
+    drift, estimate = predict(z, torch.tensor([0.02]))
+    state = ddm.reverse_step(z, drift, estimate, 0.02, 0.01, noise)
+    assert torch.allclose(second, 0.3 * state, atol=1e-6)
+
+
+def test_nmse_scores_cells_with_a_value() -> None:
+    truth, answer = torch.full((2, 1, 4, 4), 0.5), torch.full((2, 1, 4, 4), 0.6)
+    free = torch.ones(2, 1, 4, 4, dtype=torch.bool)
+    free[1, 0, 0] = False
+    answer[1, 0, 0] = 9.0
+    truth[1, 0, 0] = 7.0
+    assert map_nmse(answer, truth, free).tolist() == pytest.approx([0.04, 0.04], rel=1e-5)
+    free[1] = False
+    assert map_nmse(answer, truth, free)[1].isnan()

@@ -1,0 +1,168 @@
+"""`train`: every stage learns, a killed training goes on as if nothing had been, and errors are one line."""
+
+from __future__ import annotations
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from training_city import TINY, arguments, write_config
+
+from rdflux_ros.model import checkpoint
+from rdflux_ros.model.config import model_config
+from rdflux_ros.model.radio_model import RadioModel
+from rdflux_ros.training.config import TRAININGS as CONFIGURED
+from rdflux_ros.training.train import TRAININGS, main
+
+
+def column(path: Path, name: str) -> list[float]:
+    with path.open(newline="") as file:
+        return [float(row[name]) for row in csv.DictReader(file)]
+
+
+def test_the_conditional_chain_learns(trained: Path) -> None:
+    folder = trained / "conditional"
+    assert column(folder / "log.csv", "step") == list(range(1, 17))
+    validation = column(folder / "validation.csv", "loss")
+    assert len(validation) == 2 and validation[1] < 0.98 * validation[0]
+    assert (folder / "loss.png").stat().st_size > 5_000
+    for where in ("above", "below"):
+        assert 0 < column(folder / "validation.csv", f"physics_{where}")[0] < 0.1
+        assert column(folder / "validation.csv", f"nmse_{where}")[-1] > 0
+    model, found = checkpoint.load(folder / "best.safetensors")
+    assert list(model.stages) == ["conditional"] and found.notes["steps"] in (8, 16)
+    assert not torch.equal(model.autoencoder.latent_std, torch.ones(16, 1, 1)), "latents were calibrated"
+    assert found.digest in (folder / "best.md").read_text()
+
+
+def test_both_stages_follow_and_one_file_holds_them(trained: Path, city: Path) -> None:
+    config = city.parent / "tiny.yaml"
+    for what in ("static", "aligned"):
+        assert main(arguments(what, config, city, trained)) == 0
+        first, second = column(trained / what / "validation.csv", "loss")
+        assert second < first, what
+    nmse = column(trained / "aligned" / "validation.csv", "nmse_above")
+    assert nmse[-1] == nmse[-1], "the aligned stage answers maps"
+    joined, _ = checkpoint.load(trained / "model.safetensors")
+    assert list(joined.stages) == ["conditional", "static", "aligned"]
+    static, _ = checkpoint.load(trained / "static" / "best.safetensors")
+    assert torch.equal(joined.stage("static").denoiser.stem.weight, static.stage("static").denoiser.stem.weight)
+    assert torch.equal(joined.autoencoder.latent_std, static.autoencoder.latent_std)
+
+
+def test_a_killed_training_takes_the_very_same_steps(trained: Path, city: Path, tmp_path: Path) -> None:
+    command = arguments("conditional", city.parent / "tiny.yaml", city, tmp_path)
+    folder = tmp_path / "conditional"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "rdflux_ros.training.train", *command], stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL, cwd=Path(__file__).parents[2], env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    deadline = time.monotonic() + 60
+    while not (folder / "state.pt").is_file():
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait(10)
+    taken = len(column(folder / "log.csv", "step"))
+    assert 4 <= taken < 16, "killed on its way"
+    with (folder / "log.csv").open("a") as file:
+        file.write(f"{taken + 1},0.5,0.1\n{taken + 2},0.")  # written after the state, the last line cut off
+    assert main(command) == 0
+    for name in ("step", "loss", "learning_rate"):
+        whole = column(trained / "conditional" / "log.csv", name)
+        assert column(folder / "log.csv", name) == pytest.approx(whole, rel=1e-5)
+    for name in ("loss", "nmse_above"):
+        whole = column(trained / "conditional" / "validation.csv", name)
+        assert column(folder / "validation.csv", name) == pytest.approx(whole, rel=1e-5)
+
+
+def test_a_slice_of_time_ends_in_time(city: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = arguments("conditional", city.parent / "tiny.yaml", city, tmp_path)
+    assert main([*command, "--max-minutes", "0.0001"]) == 0
+    assert "out of time, the same command goes on" in capsys.readouterr().out
+    assert not (tmp_path / "conditional" / "best.safetensors").exists()
+
+
+def test_another_config_is_no_continuation(
+    trained: Path, city: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = write_config(tmp_path / "other.yaml", seed=1)
+    assert main(arguments("conditional", config, city, trained)) == 2
+    assert "another config" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("what", "text", "message"),
+    [
+        ("conditional", "training: {speed: 3}", "unknown setting speed"),
+        ("conditional", "training: {batch: 0}", "batch = 0: must be 1 to 4096"),
+        ("conditional", "magic: {}", "unknown section magic"),
+        ("conditional", "model: {denoiser: {width: 3}}", "unknown setting width"),
+        ("conditional", "model: {dynamics: {channels: 5}}", "dynamics.channels = 5"),
+        ("conditional", "training: [", "not valid yaml"),
+        ("conditional", "training: {map_resolutions: [-1]}", "map_resolutions"),
+        ("static", "{}", "train 'conditional' first"),
+        ("autoencoder", "{}", "nothing to train"),
+    ],
+)
+def test_what_does_not_fit_is_one_line_and_exit_code_2(
+    city: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], what: str, text: str, message: str
+) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text(text)
+    assert main(arguments(what, config, city, tmp_path / "out")) == 2
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.strip()]
+    assert line.startswith("train: ") and message in line
+
+
+def test_missing_files_are_named(city: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = write_config(tmp_path / "tiny.yaml")
+    assert main(arguments("conditional", tmp_path / "none.yaml", city, tmp_path)) == 2
+    assert main(arguments("conditional", config, tmp_path / "nowhere", tmp_path)) == 2
+    first, second = capsys.readouterr().err.splitlines()
+    assert "none.yaml" in first and "nowhere: no such folder" in second
+
+
+def test_the_papers_autoencoder_is_trained_and_then_used(city: Path, tmp_path: Path) -> None:
+    pytest.importorskip("diffusers", reason="the KL autoencoder needs the extra 'papers'")
+    config = tmp_path / "kl.yaml"
+    config.write_text(
+        "model:\n"
+        "  autoencoder: {kind: kl, width: 8, multipliers: [1, 1, 1], blocks: 1}\n"
+        "  streets: {widths: [8, 8, 8, 8], blocks: 0}\n"
+        "  dynamics: {channels: 12, widths: [8, 8, 8, 8], blocks: 0}\n"
+        "  denoiser: {widths: [8, 8, 8, 8], heads: 2, attention_levels: [3], fine_width: 0}\n"
+        "training: {steps: 6, batch: 1, warmup: 1, learning_rate: 0.01, ema: 0.5, map_resolutions: [1.0], maps: 2,\n"
+        "  cars: false, validation_maps: 1, validation_steps: 1, validate_every: 3}\n"
+        "conditional: {steps: 1}\n"
+    )
+    assert main(arguments("conditional", config, city, tmp_path)) == 2, "the autoencoder comes first"
+    assert main(arguments("autoencoder", config, city, tmp_path)) == 0
+    first, second = column(tmp_path / "autoencoder" / "validation.csv", "loss")
+    assert second < first
+    assert main(arguments("conditional", config, city, tmp_path)) == 0
+    ours, _ = checkpoint.load(tmp_path / "autoencoder" / "best.safetensors")
+    theirs, _ = checkpoint.load(tmp_path / "conditional" / "best.safetensors")
+    for name, value in ours.autoencoder.state_dict().items():
+        assert torch.equal(theirs.autoencoder.state_dict()[name], value), name
+
+
+def test_the_small_config_fits() -> None:
+    from rdflux_ros.training.config import load_config
+
+    path = Path(__file__).parents[2] / "config" / "train_small.yaml"
+    for what in CONFIGURED:
+        model, training = load_config(path, what)
+        assert training.steps <= 300
+    assert sum(p.numel() for p in RadioModel(model).parameters()) < 5e6
+
+
+def test_names_agree() -> None:
+    assert tuple(TRAININGS) == CONFIGURED
+    assert model_config(TINY["model"]).method.static_steps == 2
