@@ -58,6 +58,7 @@ def save(model: RadioModel, path: Path, notes: Mapping[str, Any] | None = None) 
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         save_file(weights, partial, metadata)
+        partial.chmod(0o644)  # safetensors writes for the owner alone
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
