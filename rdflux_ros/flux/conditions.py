@@ -13,7 +13,7 @@ from rdflux_ros.model.config import ModelConfig
 from rdflux_ros.propagation.facades import Facades, receivers
 from rdflux_ros.propagation.physics_layer import PathGains
 from rdflux_ros.radio.grid import WINDOW_M
-from rdflux_ros.radio.units import FLOOR_GAIN_DB, GREY_SPAN_DB, RECEIVER_HEIGHT, WAVELENGTH
+from rdflux_ros.radio.units import FLOOR_GAIN_DB, FREE_SPACE, GREY_SPAN_DB, RECEIVER_HEIGHT
 from rdflux_ros.settings import SettingError
 
 STREETS = ("height", "footprint")
@@ -90,7 +90,7 @@ def dynamics_image(gains: PathGains, transmitters: Tensor, free: Tensor, cars: T
         east / distance,
         north / distance,
         up / distance,
-        grey((WAVELENGTH / (4.0 * torch.pi) / distance) ** 2) * free,
+        grey(FREE_SPACE / distance**2) * free,
         height.expand_as(distance),
         cars.expand_as(distance).float(),
     ]

@@ -18,10 +18,8 @@ from rdflux_ros.propagation.materials import amplitude_p, amplitude_s
 from rdflux_ros.propagation.profiles import RADIAL_STEP, Profiles
 from rdflux_ros.propagation.wedge import wedge_gain
 from rdflux_ros.radio.grid import WINDOW_M
-from rdflux_ros.radio.units import RECEIVER_HEIGHT, WAVELENGTH
+from rdflux_ros.radio.units import FREE_SPACE, RECEIVER_HEIGHT
 
-FREE_SPACE = (WAVELENGTH / (4 * math.pi)) ** 2
-"""Path gain at 1 m; Friis."""
 SIGHT_SAMPLES = 24
 """Points between edge and receiver that must be free."""
 SIGHT_TOLERANCE = 0.3

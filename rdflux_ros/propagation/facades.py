@@ -99,13 +99,17 @@ class Facades:
 
     def height_at(self, x: Tensor, y: Tensor) -> Tensor:
         """Building heights [m] at window coordinates [m], nearest sample; 0 beyond the raster."""
-        index = _cell_index(x, y, self.resolution, self.heights_cm.shape[0])
-        return self.heights_cm.view(-1).index_select(0, index.view(-1)).view(index.shape) * 0.01
+        return _height_at(self.heights_cm, self.resolution, x, y)
 
     def wall_at(self, x: Tensor, y: Tensor) -> Tensor:
         """Index of the wall nearest to window coordinates [m]; at least one wall must exist."""
         index = _cell_index(x, y, WALL_CELL, self.nearest_wall.shape[0])
         return self.nearest_wall.view(-1).index_select(0, index).int()
+
+
+def _height_at(heights_cm: Tensor, resolution: float, x: Tensor, y: Tensor) -> Tensor:
+    index = _cell_index(x, y, resolution, heights_cm.shape[0])
+    return heights_cm.view(-1).index_select(0, index.view(-1)).view(index.shape) * 0.01
 
 
 def _cell_index(x: Tensor, y: Tensor, resolution: float, side: int) -> Tensor:
@@ -149,8 +153,7 @@ def trace_facades(heights_m: Array, resolution: float, device: torch.device | st
     outlines = _outlines(centimetres, resolution)
     walls, lines = _walls(outlines)
     heights = torch.from_numpy(centimetres).to(device)
-    x, y = receivers(device)
-    free = heights.view(-1)[_cell_index(x, y, resolution, side)] == 0
+    free = _height_at(heights, resolution, *receivers(device)) == 0
     return Facades(
         heights_cm=heights,
         resolution=resolution,
@@ -295,7 +298,7 @@ def _corners(
     heights = torch.from_numpy(centimetres)
 
     def height(points: Tensor) -> Tensor:
-        return heights.view(-1)[_cell_index(points[:, 0], points[:, 1], resolution, heights.shape[0])] * 0.01
+        return _height_at(heights, resolution, points[:, 0], points[:, 1])
 
     aside = clear_of_edges(resolution)
     roof = height(position - outward * aside)

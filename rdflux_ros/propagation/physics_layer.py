@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from rdflux_ros.propagation.diffraction import FREE_SPACE, diffraction
+from rdflux_ros.propagation.diffraction import diffraction
 from rdflux_ros.propagation.facades import Facades
 from rdflux_ros.propagation.profiles import trace_profiles
 from rdflux_ros.propagation.reflections import reflections
 from rdflux_ros.radio.grid import WINDOW_M
-from rdflux_ros.radio.units import RECEIVER_HEIGHT
+from rdflux_ros.radio.units import FREE_SPACE, RECEIVER_HEIGHT
 from rdflux_ros.settings import checked_instance, setting
 
 T = TypeVar("T")
@@ -34,7 +34,7 @@ class PhysicsConfig:
 
 @dataclass(frozen=True)
 class PathGains:
-    """Linear path gain by mechanism, each [B, 256, 256] float32, row 0 = south; 0 inside buildings.
+    """Linear path gain by mechanism, each [B, 256, 256] float32, row 0 = south; inside buildings without meaning.
 
     All but the exact line of sight are means over 3 x 3 cells, over lit and shadowed cells apart: what a receiver
     meets on a few square metres, not on one point. `visible` is the boolean line-of-sight mask.

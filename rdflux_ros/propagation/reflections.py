@@ -14,12 +14,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from rdflux_ros.propagation.diffraction import FREE_SPACE
 from rdflux_ros.propagation.facades import LOWEST_BUILDING, Facades
 from rdflux_ros.propagation.materials import ground_share, wall_share
 from rdflux_ros.propagation.profiles import Profiles
 from rdflux_ros.radio.grid import MARGIN_M, WINDOW_M
-from rdflux_ros.radio.units import RECEIVER_HEIGHT
+from rdflux_ros.radio.units import FREE_SPACE, RECEIVER_HEIGHT
 
 DIRECTIONS = 1536
 STEP = 1.0

@@ -16,6 +16,8 @@ CARRIER_FREQUENCY = 5.9e9
 """[Hz]"""
 WAVELENGTH = SPEED_OF_LIGHT / CARRIER_FREQUENCY
 """[m]"""
+FREE_SPACE = (WAVELENGTH / (4 * np.pi)) ** 2
+"""Linear path gain between isotropic antennas 1 m apart; Friis."""
 RECEIVER_HEIGHT = 1.5
 """[m] above ground"""
 
