@@ -11,7 +11,7 @@ VENV := $(CURDIR)/.venv
 BIN := $(VENV)/bin
 PYTHONS := python3.11 python3.12 python3.10 python3
 TORCH ?= torch==2.13.0
-EXTRAS := evaluation,kilted,test
+EXTRAS := evaluation,kilted,papers,test,training
 # colcon needs setuptools < 80
 TOOLS := 'setuptools>=77.0.3,<80' 'pytest<9'
 PACKAGED := $(shell find rdflux_ros -name '*.py') $(wildcard config/* launch/* models/* rviz/* resource/executables/*)
@@ -25,13 +25,21 @@ unexport PYTHONPATH PYTHONHOME LD_LIBRARY_PATH AMENT_PREFIX_PATH AMENT_CURRENT_P
 
 RUN = PATH="$(BIN):$$PATH" AMENT_PREFIX_PATH="$(VENV)" ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST PYTHONUNBUFFERED=1
 
-.PHONY: help demo test lint venv clean
+.PHONY: help demo train test lint venv clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-6s %s\n", $$1, $$2}' Makefile
 
 demo: venv  ## play a flight over Krems to the real mapper and score what it answers (two minutes; results in demo_output/)
 	@$(RUN) $(BIN)/python -m rdflux_ros.node.demo $(ARGS)
+
+train: venv  ## train a small model on examples/streets (ten minutes; runs/small, goes on where it was)
+	@for stage in conditional static aligned; do \
+	  $(RUN) $(BIN)/python -m rdflux_ros.training.train $$stage --config config/train_small.yaml \
+	    --data examples/streets --out runs/small $(ARGS) || exit 1; \
+	done
+	@$(RUN) $(BIN)/python -m rdflux_ros.evaluation.evaluate accuracy --model runs/small/model.safetensors \
+	  --data examples/streets --split val --methods physics,flux,aligned
 
 test: lint  ## lint, then all tests
 	@$(RUN) $(BIN)/python -m pytest $(ARGS)

@@ -14,7 +14,7 @@ EXECUTABLES = {
 }
 SHARED_FOLDERS = ("config", "launch", "models", "rviz")
 EVALUATION = ["matplotlib", "pillow", "rosbags>=0.10", "scikit-image", "tqdm"]
-TRAINING = ["matplotlib", "tqdm"]
+TRAINING = ["lightning-fabric", "matplotlib", "tqdm"]
 PAPERS = ["diffusers", "transformers"]
 KILTED = [
     f"ros-kilted-{name}"

@@ -76,6 +76,15 @@ def predictions(z_t: Tensor, t: Time, first: Tensor, second: Tensor) -> tuple[Te
     return drift, noise
 
 
+def signal_share(t: Time) -> Time:
+    """(1 - t) / √v: how much of z_t, brought to unit variance, z_0 makes. At t = 1 nothing.
+
+    A network that is shown z_t times this is not distracted by noise where noise is all there is.
+    """
+    t = _aligned(t)
+    return (1 - t) / _variance(t) ** 0.5
+
+
 def trajectory(
     predict: Predictor, z: Tensor, schedule: Schedule, noise: Noise, *, drift_from_jump: bool = False
 ) -> Iterator[Tensor]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,9 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rdflux_ros.data.radiomapseer import RadioMapSeer, Sample
-from rdflux_ros.data.transforms import coarsened
-from rdflux_ros.evaluation.methods import Workbench, build_methods
+from rdflux_ros.evaluation.methods import Split, Workbench, check_names, choose_methods, needs_model
 from rdflux_ros.evaluation.metrics import scores, summarise
+from rdflux_ros.flux.loading import load_model
+from rdflux_ros.flux.pipeline import FluxPipeline
+from rdflux_ros.mapping.mapper import select_device
+from rdflux_ros.model.shipped import PHYSICS, SHIPPED
 from rdflux_ros.radio.units import GREY_SPAN_DB
 
 ROOF_HEIGHT_M = 25.0
@@ -72,15 +75,35 @@ class MethodScores:
         """Scores over all maps, the same above and below 25 m with where the error sits, and the mean time."""
 
         def part(above: bool) -> dict[str, Any]:
-            chosen = [scored for scored, is_above in zip(self.maps, self.above, strict=True) if is_above == above]
-            return {"maps": len(chosen), **summarise(chosen), "where": self.where[above].summary()}
+            chosen = [k for k, is_above in enumerate(self.above) if is_above == above]
+            return {
+                "maps": len(chosen),
+                **summarise([self.maps[k] for k in chosen]),
+                "where": self.where[above].summary(),
+                "ms_per_map": _mean_ms([self.seconds[k] for k in chosen]),
+            }
 
         return {
             **summarise(self.maps),
             "above_25m": part(True),
             "below_25m": part(False),
-            "ms_per_map": 1e3 * float(np.mean(self.seconds)) if self.seconds else float("nan"),
+            "ms_per_map": _mean_ms(self.seconds),
         }
+
+
+def _mean_ms(seconds: list[float]) -> float:
+    return 1e3 * float(np.mean(seconds)) if seconds else float("nan")
+
+
+@dataclass(frozen=True)
+class ModelChoice:
+    """Which model answers, and what of its method is changed; None leaves the model's own."""
+
+    name: str = SHIPPED
+    reuse_ratio: float | None = None
+    static_steps: int | None = None
+    temperature: float | None = None
+    full_steps: int | None = None
 
 
 def evaluate_accuracy(
@@ -88,6 +111,8 @@ def evaluate_accuracy(
     split: str = "test",
     *,
     methods: list[str] | None = None,
+    model: ModelChoice = ModelChoice(),
+    seed: int = 0,
     map_resolution: float | None = None,
     cars: bool = False,
     device: str = "auto",
@@ -100,6 +125,12 @@ def evaluate_accuracy(
     ----------
     data
         A dataset in a layout that `RadioMapSeer` reads.
+    methods
+        By name; None takes all that the model can answer by, and says on stderr what it lacks for others.
+    model
+        ``physics`` in its place leaves the physics layer alone.
+    seed
+        Of the draws of donors and other scenes.
     map_resolution
         Walls as a map of this resolution [m] shows them; None takes the finest that the data has.
     cars
@@ -112,22 +143,26 @@ def evaluate_accuracy(
     Raises
     ------
     DataError
-        The dataset or a method's name does not fit.
+        The dataset or a method's name does not fit, or the model has not what a named method needs.
+    MissingModelError, CheckpointError, SettingError
+        The model's file or what is changed of its method does not fit.
     """
     from tqdm import tqdm
 
+    check_names(methods)
     dataset = RadioMapSeer(data, split, cars=cars)
-    bench = Workbench(device)
-    answerers = build_methods(methods, bench)
-    results = {name: MethodScores() for name in answerers}
-    chosen = _spread(len(dataset), limit)
+    maps = Split(dataset, map_resolution)
+    bench = _workbench(model if needs_model(methods) else ModelChoice(PHYSICS), maps, device, seed)
+    answering, left_out = choose_methods(methods, bench)
+    for name, reason in left_out.items():
+        print(f"evaluate: method {name} left out: {reason}", file=sys.stderr)
+    results = {name: MethodScores() for name in answering}
+    chosen = _spread(len(maps), limit)
     for index in tqdm(chosen, desc=f"accuracy, {split}", unit="map", dynamic_ncols=True):
-        sample = _resampled(dataset[index], map_resolution)
-        for name, answer in answerers.items():
-            start = time.perf_counter()
-            grey = answer(sample)
-            result = results[name]
-            result.seconds.append(time.perf_counter() - start)
+        sample = maps[index]
+        for name, result in results.items():
+            grey, seconds = bench.answer(name, sample)
+            result.seconds.append(seconds)
             result.maps.append(scores(grey, sample.grey, sample.free))
             result.above.append(bool(sample.position[2] >= ROOF_HEIGHT_M))
             result.where[result.above[-1]].add(grey - sample.grey, places(sample, bench.visible(sample)))
@@ -135,26 +170,45 @@ def evaluate_accuracy(
         "data": data.name,
         "split": split,
         "cars": cars,
-        "map_resolution": map_resolution or dataset[0].resolution,
+        "map_resolution": map_resolution or maps[0].resolution,
         "maps": len(chosen),
+        "model": _model_summary(bench),
+        "seed": seed,
+        "left_out": left_out,
         "methods": {name: result.summary() for name, result in results.items()},
     }
     if report is not None:
         from rdflux_ros.evaluation.report import Panel, write_accuracy_report
 
         def panel(number: int, name: str) -> Panel:
-            sample = _resampled(dataset[chosen[number]], map_resolution)
+            sample = maps[chosen[number]]
             x, y, z = sample.position
             title = f"{name}, {sample.name}, z = {z:.0f} m"
-            return Panel(title, answerers[name](sample), sample.grey, sample.free, (x, y))
+            return Panel(title, bench.answer(name, sample)[0], sample.grey, sample.free, (x, y))
 
         per_map = {name: [scored["nmse"] for scored in result.maps] for name, result in results.items()}
-        write_accuracy_report(report, summary, [dataset.names[i] for i in chosen], per_map, panel)
+        write_accuracy_report(report, summary, [maps.names[i] for i in chosen], per_map, panel)
     return summary
 
 
-def _resampled(sample: Sample, resolution: float | None) -> Sample:
-    return sample if resolution is None or resolution == sample.resolution else coarsened(sample, resolution)
+def _workbench(choice: ModelChoice, maps: Split, device: str, seed: int) -> Workbench:
+    loaded = load_model(choice.name, select_device(device))
+    if loaded is None:
+        return Workbench(device)
+    flux = FluxPipeline(
+        loaded.model,
+        reuse_ratio=choice.reuse_ratio,
+        static_steps=choice.static_steps,
+        temperature=choice.temperature,
+    )
+    return Workbench(device, loaded=loaded, flux=flux, split=maps, seed=seed, full_steps=choice.full_steps)
+
+
+def _model_summary(bench: Workbench) -> dict[str, Any] | None:
+    if bench.loaded is None:
+        return None
+    method = bench.flux.method
+    return {**bench.loaded.summary(method), "full_steps": bench.full_steps or method.steps}
 
 
 def _spread(length: int, limit: int | None) -> list[int]:

@@ -1,19 +1,27 @@
-"""How long an answer takes: a pose in a known region, the first in a new one, a batch of them, and the parts."""
+"""How long an answer takes: a pose in a known region, the first in a new one, a batch of them, and the parts.
+
+With a model also the full chain beside the method at two reuse ratios, and what is kept of a region.
+"""
 
 from __future__ import annotations
 
 import argparse
 import platform
+import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rdflux_ros.evaluation.console import guarded, table, write_json
+from rdflux_ros.model.shipped import PHYSICS, SHIPPED
 
 if TYPE_CHECKING:
+    from rdflux_ros.evaluation.inference import PreparedRegion, Stopwatch
+    from rdflux_ros.flux.loading import LoadedModel
     from rdflux_ros.mapping.inputs import Pose, StreetMap
     from rdflux_ros.mapping.mapper import RadioMapper
+    from rdflux_ros.mapping.regions import Region
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "krems"
 """The flight that comes with the repository; an installed package has none."""
@@ -21,6 +29,8 @@ BATCH = 16
 WARM_UP = 5
 """Answers before the clock starts."""
 SEED = 1
+RATIOS = (0.98, 0.99)
+"""Reuse ratios that are timed."""
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -29,9 +39,13 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     parser.add_argument("--map", type=Path, metavar="YAML", help="map_server map; else that of examples/krems")
     parser.add_argument("--height-map", type=Path, metavar="YAML", help="building heights")
+    parser.add_argument(
+        "--model", default=SHIPPED, metavar="FILE", help=f"model file; {PHYSICS!r}: none ({SHIPPED!r}, in models/)"
+    )
     parser.add_argument("--poses", type=_positive, default=60, help="answers timed in known regions (60)")
     parser.add_argument("--regions", type=_positive, default=20, help="first answers timed in new regions (20)")
     parser.add_argument("--batches", type=_positive, default=6, help=f"batches of {BATCH} transmitters timed (6)")
+    parser.add_argument("--full", type=_positive, default=3, metavar="N", help="answers by the full chain timed (3)")
     parser.add_argument("--threads", type=_positive, help="threads of torch; else its own choice")
     parser.add_argument("--json", type=Path, metavar="FILE", help="file for the figures")
     return parser
@@ -123,6 +137,92 @@ def _parts(
             times.setdefault(name, []).append(milliseconds)
         tick()
     return {name: _statistics(values) for name, values in times.items()}
+
+
+def benchmark_model(
+    loaded: LoadedModel, mapper: RadioMapper, streets: StreetMap, *, poses: int, regions: int, full: int
+) -> dict[str, Any]:
+    """Time a model's whole inference, pose to map, at the places that `benchmark` draws.
+
+    The full chain and the method's second stage at each of `RATIOS` answer poses in known regions, whose midpoints
+    are made at the first of them. Needs no more of the mapper than its map, settings and device.
+
+    Returns
+    -------
+    dict
+        Milliseconds as {n, p50, p99, mean}: under ``full`` and ``flux`` (by R) ``whole`` and ``parts``, under
+        ``new_region`` the first pose of one; ``ratio`` of the medians, full chain to method, of the whole and of the
+        steps alone; ``kept_bytes`` of a region, means over those timed.
+    """
+    import numpy as np
+    from tqdm import tqdm
+
+    from rdflux_ros.evaluation.inference import Inference
+    from rdflux_ros.flux.pipeline import FluxPipeline
+    from rdflux_ros.flux.schedules import second_schedule
+    from rdflux_ros.mapping.regions import nearest_region
+
+    mapper.set_streets(streets)
+    inference = Inference(mapper, streets)
+    pipelines = {ratio: FluxPipeline(loaded.model, reuse_ratio=ratio) for ratio in RATIOS}
+    first = pipelines[RATIOS[0]]
+    places = _draw(mapper, streets, max(poses, regions, full))
+    chains = 0 if loaded.lacks("conditional") else full
+    known: dict[Region, PreparedRegion] = {}
+
+    def at(pose: Pose) -> PreparedRegion:
+        """The pose's region, prepared before the pose's clock starts."""
+        region = nearest_region(pose.x, pose.y)
+        if region not in known:
+            known[region] = inference.prepared(pose, first)[0]
+        return known[region]
+
+    inference.flux(places[0], at(places[0]), first)  # a step of each, so that the clock starts warm
+    if chains:
+        inference.full(places[0], at(places[0]), first, steps=1)
+    total = regions + len(RATIOS) * poses + chains
+    with tqdm(total=total, desc="benchmark, model", unit="answer", dynamic_ncols=True) as bar:
+
+        def whole(*watches: Stopwatch) -> dict[str, float]:
+            bar.update()
+            times = {name: ms for watch in watches for name, ms in watch.parts.items()}
+            return {"whole": sum(times.values()), **times}
+
+        new, kept = [], []
+        for pose in places[:regions]:
+            region, preparing = inference.prepared(pose, first)
+            new.append(whole(preparing, inference.flux(pose, region, first)))
+            kept.append(region.kept_bytes())
+        by_flux = {
+            ratio: [whole(inference.flux(pose, at(pose), pipeline)) for pose in places[:poses]]
+            for ratio, pipeline in pipelines.items()
+        }
+        by_chain = [whole(inference.full(pose, at(pose), first)) for pose in places[:chains]]
+    found: dict[str, Any] = {
+        "model": loaded.summary(first.method),
+        "new_region": {"reuse_ratio": RATIOS[0], **_whole_and_parts(new)},
+        "flux": {
+            f"{ratio:g}": {"steps": len(second_schedule(pipeline.method)) - 1, **_whole_and_parts(by_flux[ratio])}
+            for ratio, pipeline in pipelines.items()
+        },
+        "kept_bytes": {name: round(float(np.mean([region[name] for region in kept]))) for name in kept[0]},
+    }
+    if by_chain:
+        found["full"] = {"steps": first.method.steps, **_whole_and_parts(by_chain)}
+        found["ratio"] = {ratio: _ratios(found["full"], timed) for ratio, timed in found["flux"].items()}
+    return found
+
+
+def _whole_and_parts(answers: list[dict[str, float]]) -> dict[str, Any]:
+    times = {name: _statistics([answer[name] for answer in answers]) for name in answers[0]}
+    return {"whole": times.pop("whole"), "parts": times}
+
+
+def _ratios(full: dict[str, Any], flux: dict[str, Any]) -> dict[str, float]:
+    return {
+        "whole": full["whole"]["p50"] / flux["whole"]["p50"],
+        "steps": full["parts"]["steps"]["p50"] / flux["parts"]["steps"]["p50"],
+    }
 
 
 def _draw(mapper: RadioMapper, streets: StreetMap, count: int) -> list[Pose]:
@@ -227,15 +327,23 @@ def _run(args: argparse.Namespace) -> int:
 
     import torch
 
+    from rdflux_ros.flux.loading import load_model
     from rdflux_ros.mapping.mapper import MapperConfig, RadioMapper
 
     if args.threads:
         torch.set_num_threads(args.threads)
     # Known regions must stay known.
-    config = MapperConfig(device=args.device, cache_size=max(MapperConfig.cache_size, args.poses))
+    config = MapperConfig(model=args.model, device=args.device, cache_size=max(MapperConfig.cache_size, args.poses))
     mapper = RadioMapper(config)
     streets = street_map(occupancy, config, height_map)
+    loaded = load_model(args.model, mapper.device)
     times = benchmark(mapper, streets, poses=args.poses, regions=args.regions, batches=args.batches)
+    if loaded is not None:
+        if reason := loaded.lacks("conditional"):
+            print(f"benchmark: full chain left out: {reason}", file=sys.stderr)
+        times["inference"] = benchmark_model(
+            loaded, mapper, streets, poses=args.poses, regions=args.regions, full=args.full
+        )
     result = {
         "device": str(mapper.device),
         "hardware": hardware(mapper.device.type),
@@ -267,8 +375,46 @@ def _report(result: dict[str, Any]) -> str:
         f"{result['threads']} threads, device {result['device']}; walls at {result['wall_resolution_m']:g} m; "
         f"before the clock starts: {result['warm_up']}"
     )
+    found = [head, _times("the mapper, ms", rows)]
+    if "inference" in result:
+        found += _inference_report(result["inference"])
+    return "\n\n".join(found)
+
+
+def _inference_report(found: dict[str, Any]) -> list[str]:
+    model = found["model"]
+    head = (
+        f"Model {model['file']} (digest {model['digest'][:12]}), T = {model['steps']}, {model['static_steps']} static "
+        f"steps, temperature {model['temperature']:g}. Whole: pose to map, physics layer included; decode has the "
+        "last update in it."
+    )
+    timed = {f"flux, R = {ratio} ({_steps(times)})": times for ratio, times in found["flux"].items()}
+    if "full" in found:
+        timed = {f"full chain ({_steps(found['full'])})": found["full"], **timed}
+    timed[f"first pose in a new region, R = {found['new_region']['reuse_ratio']:g}"] = found["new_region"]
+    rows: list[list[Any]] = []
+    for label, times in timed.items():
+        rows.append([f"{label}: whole", times["whole"]])
+        rows += [[f"  {name}", values] for name, values in times["parts"].items()]
+    kept = table(["kept of a region", "bytes"], [[*item] for item in found["kept_bytes"].items()])
+    if "ratio" not in found:
+        return [head, _times("inference, ms", rows), kept]
+    ratios = [[f"R = {ratio}", values["whole"], values["steps"]] for ratio, values in found["ratio"].items()]
+    return [
+        head,
+        _times("inference, ms", rows),
+        table(["full chain / flux", "whole", "steps alone"], ratios),
+        kept,
+    ]
+
+
+def _steps(times: dict[str, Any]) -> str:
+    return f"{times['steps']} step{'s' * (times['steps'] != 1)}"
+
+
+def _times(title: str, rows: list[list[Any]]) -> str:
     body = [[name, values["n"], values["p50"], values["p99"], values["mean"]] for name, values in rows]
-    return head + "\n\n" + table(["ms", "n", "p50", "p99", "mean"], body)
+    return table([title, "n", "p50", "p99", "mean"], body)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

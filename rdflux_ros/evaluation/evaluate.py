@@ -1,4 +1,4 @@
-"""Accuracy of every method on a dataset; the physics layer's parts against the truth's."""
+"""Accuracy of every method on a dataset; the physics layer's parts against the truth's; the card of a model."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rdflux_ros.evaluation.console import guarded, table, write_json
+from rdflux_ros.model.shipped import PHYSICS, SHIPPED
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -18,7 +19,15 @@ def build_parser() -> argparse.ArgumentParser:
     accuracy = commands.add_parser("accuracy", help="score methods on a split of a dataset")
     accuracy.add_argument("--data", type=Path, required=True, help="dataset in RadioMapSeer's layout")
     accuracy.add_argument("--split", choices=("train", "val", "test"), default="test")
-    accuracy.add_argument("--methods", type=_names, help="comma-separated; all that there are by default")
+    accuracy.add_argument("--methods", type=_names, help="comma-separated; all that the model has by default")
+    accuracy.add_argument(
+        "--model", default=SHIPPED, metavar="FILE", help=f"model file; {PHYSICS!r}: none ({SHIPPED!r}, in models/)"
+    )
+    accuracy.add_argument("--reuse-ratio", type=float, metavar="R", help="in place of the model's own")
+    accuracy.add_argument("--static-steps", type=int, metavar="N", help="of the first stage, in place of the model's")
+    accuracy.add_argument("--temperature", type=float, help="scale of all noise, in place of the model's own")
+    accuracy.add_argument("--steps", type=_positive, metavar="N", help="of the full chain, in place of the model's T")
+    accuracy.add_argument("--seed", type=int, default=0, help="of the draws of donors and other midpoints (0)")
     accuracy.add_argument(
         "--map-resolution",
         type=float,
@@ -35,6 +44,15 @@ def build_parser() -> argparse.ArgumentParser:
     physics.add_argument("--map-resolution", type=float, choices=(0.25, 0.5, 1.0), help="as for accuracy [m]")
     _add_common(physics)
     physics.set_defaults(run=_run_physics)
+
+    card = commands.add_parser("card", help="write the card of a model file that `train` made")
+    card.add_argument("--model", type=Path, required=True, metavar="FILE", help="model file")
+    card.add_argument(
+        "--accuracy", type=Path, nargs="*", default=[], metavar="JSON", help="what `evaluate accuracy --json` wrote"
+    )
+    card.add_argument("--summary", default="RadioDiff-Flux over the physics layer.", help="what the model is")
+    card.add_argument("--out", type=Path, help="markdown file (beside the model)")
+    card.set_defaults(run=_run_card)
     return parser
 
 
@@ -44,19 +62,27 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", type=Path, help="file for the figures")
 
 
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError(text)
+    return number
+
+
 def _names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
 
 
 def _run_accuracy(args: argparse.Namespace) -> int:
-    from rdflux_ros.evaluation.accuracy import evaluate_accuracy
-    from rdflux_ros.evaluation.report import accuracy_tables
+    from rdflux_ros.evaluation.accuracy import ModelChoice, evaluate_accuracy
+    from rdflux_ros.evaluation.report import accuracy_head, accuracy_tables
 
     result = evaluate_accuracy(
-        args.data, args.split, methods=args.methods, map_resolution=args.map_resolution, cars=args.cars,
-        device=args.device, limit=args.limit, report=args.report,
+        args.data, args.split, methods=args.methods, seed=args.seed, map_resolution=args.map_resolution,
+        model=ModelChoice(args.model, args.reuse_ratio, args.static_steps, args.temperature, args.steps),
+        cars=args.cars, device=args.device, limit=args.limit, report=args.report,
     )  # fmt: skip
-    print("\n".join(accuracy_tables(result)))
+    print("\n".join([accuracy_head(result), "", *accuracy_tables(result)]))
     return _finish(args, result)
 
 
@@ -73,6 +99,15 @@ def _run_physics(args: argparse.Namespace) -> int:
     print()
     print(table(["NMSE", *result["nmse"]], whole))
     return _finish(args, result)
+
+
+def _run_card(args: argparse.Namespace) -> int:
+    from rdflux_ros.evaluation.card import write_card
+
+    out = args.out or args.model.with_suffix(".md")
+    write_card(args.model, args.accuracy, out, args.summary)
+    print(f"wrote {out}")
+    return 0
 
 
 def _finish(args: argparse.Namespace, result: dict[str, Any]) -> int:

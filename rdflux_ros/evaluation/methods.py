@@ -1,31 +1,92 @@
-"""Who answers: the methods that the tables compare, each a callable from a sample to a grey map.
+"""Who answers: the methods that the tables compare, by name in `METHODS`.
 
-A method is registered by name in `METHODS`; its factory gets the `Workbench`, which holds what
-several methods and the reports share (the walls of the current scene, the physics layer's parts of the
-current sample), so that nothing is computed twice.
+All of them work at one `Workbench`, which holds what several methods and the reports share (walls, condition images
+and midpoints of the last scenes, the physics layer's parts of the last samples), so that nothing is computed twice.
+
+Papers: (R) RadioDiff, (F) RadioDiff-Flux.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+import hashlib
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from rdflux_ros.data.radiomapseer import DataError, Sample
+from rdflux_ros.data.radiomapseer import DataError, RadioMapSeer, Sample
+from rdflux_ros.data.transforms import coarsened
+from rdflux_ros.evaluation.inference import Stopwatch, finished
+from rdflux_ros.flux.conditions import mean_heights, streets_image
+from rdflux_ros.flux.loading import LoadedModel
+from rdflux_ros.flux.midpoints import RegionCache
+from rdflux_ros.flux.pipeline import FluxPipeline, PosePart, StreetsPart
+from rdflux_ros.mapping.mapper import select_device
+from rdflux_ros.propagation.facades import Facades, trace_facades
+from rdflux_ros.propagation.physics_layer import PathGains, PhysicsConfig, PhysicsLayer
 from rdflux_ros.radio.units import grey_from_gain
 
-if TYPE_CHECKING:
-    from rdflux_ros.propagation.facades import Facades
-    from rdflux_ros.propagation.physics_layer import PathGains
+T = TypeVar("T")
 
-Method = Callable[[Sample], NDArray[np.float32]]
-"""From a sample (its truth unseen) to grey [256, 256]; cells without value may hold anything."""
+WINDOW = (2, 2)
+"""Region numbers that a dataset's noise is anchored by: its windows have their south-west corner at (0, 0)."""
+SCENES = 24
+"""Scenes of which walls, images and midpoints are kept."""
+SAMPLES = 8
+"""Samples of which the physics layer's answer is kept."""
+
+
+class Split:
+    """The maps of a split, their walls as a map of one resolution shows them.
+
+    Parameters
+    ----------
+    map_resolution
+        Of the walls [m]; None takes the finest that the data has.
+    """
+
+    def __init__(self, dataset: RadioMapSeer, map_resolution: float | None = None) -> None:
+        self._dataset, self._resolution = dataset, map_resolution
+        self.names = dataset.names
+        self._maps_of: dict[str, list[int]] = {}
+        for index, name in enumerate(self.names):
+            self._maps_of.setdefault(_scene(name), []).append(index)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, index: int) -> Sample:
+        """The sample; raises `DataError` where its files or the resolution do not fit."""
+        sample = self._dataset[index]
+        resolution = self._resolution or sample.resolution
+        return sample if resolution == sample.resolution else coarsened(sample, resolution)
+
+    def alone(self) -> str | None:
+        """A scene with one transmitter only, if there is one."""
+        return next((scene for scene, maps in self._maps_of.items() if len(maps) < 2), None)
+
+    def scenes(self) -> int:
+        """How many there are."""
+        return len(self._maps_of)
+
+    def donor(self, sample: Sample, seed: int) -> Sample:
+        """Another transmitter of the sample's scene, by a draw that depends on nothing but `seed` and the sample."""
+        others = [k for k in self._maps_of[sample.scene] if self.names[k] != sample.name]
+        return self[_drawn(others, "donor", seed, sample.name)]
+
+    def elsewhere(self, sample: Sample, seed: int) -> Sample:
+        """A map of another scene, drawn in the same way."""
+        others = [maps[0] for scene, maps in self._maps_of.items() if scene != sample.scene]
+        return self[_drawn(others, "scene", seed, sample.name)]
 
 
 class Workbench:
-    """The physics layer over samples; remembers the last scene's walls and the last sample's parts.
+    """The physics layer and one model over samples.
 
     Parameters
     ----------
@@ -33,6 +94,14 @@ class Workbench:
         ``auto``, ``cpu`` or ``cuda``.
     reflection_order
         Walls a ray may meet; None takes the physics layer's default.
+    loaded, flux
+        A model on that device, and the pipeline that runs it; None: the physics layer alone.
+    split
+        Where donors and other scenes are drawn from.
+    seed
+        Of these draws.
+    full_steps
+        Steps of the full chain; None takes the model's T.
 
     Raises
     ------
@@ -40,54 +109,311 @@ class Workbench:
         CUDA is asked for and there is none.
     """
 
-    def __init__(self, device: str = "auto", reflection_order: int | None = None) -> None:
-        from rdflux_ros.mapping.mapper import select_device
-        from rdflux_ros.propagation.physics_layer import PhysicsConfig, PhysicsLayer
-
+    def __init__(
+        self,
+        device: str = "auto",
+        reflection_order: int | None = None,
+        *,
+        loaded: LoadedModel | None = None,
+        flux: FluxPipeline | None = None,
+        split: Split | None = None,
+        seed: int = 0,
+        full_steps: int | None = None,
+    ) -> None:
         self.device = select_device(device)
         self.layer = PhysicsLayer(PhysicsConfig() if reflection_order is None else PhysicsConfig(reflection_order))
-        self._scene: tuple[str, float] | None = None
-        self._facades: Facades | None = None
-        self._sample: Sample | None = None
-        self._parts: PathGains | None = None
+        self.loaded, self.split, self.seed, self.full_steps = loaded, split, seed, full_steps
+        self._flux = flux
+        self._facades: RegionCache[Facades] = RegionCache(SCENES)
+        self._images: RegionCache[Tensor] = RegionCache(SCENES)
+        self._regions: RegionCache[StreetsPart] = RegionCache(2 * SCENES)
+        self._parts: RegionCache[tuple[PathGains, float]] = RegionCache(SAMPLES)
+        self._poses: RegionCache[tuple[PosePart, float]] = RegionCache(SAMPLES)
+        self._own_midpoints: RegionCache[Tensor] = RegionCache(SAMPLES)
+
+    @property
+    def flux(self) -> FluxPipeline:
+        """The pipeline of the model; there must be one."""
+        assert self._flux is not None
+        return self._flux
 
     def facades(self, sample: Sample) -> Facades:
         """Walls of the sample's streets, traced at the resolution of its surroundings."""
-        from rdflux_ros.propagation.facades import trace_facades
 
-        key = (sample.scene, sample.resolution)
-        if self._facades is None or key != self._scene:
-            self._facades = trace_facades(sample.surroundings_m, sample.resolution, self.device)
-            self._scene = key
-        return self._facades
+        def compute() -> Facades:
+            return trace_facades(sample.surroundings_m, sample.resolution, self.device)
+
+        return self._facades.get_or_compute(_streets_key(sample), compute)[0]
+
+    def image(self, sample: Sample) -> Tensor:
+        """Static condition image [1, 2, 256, 256] of the sample's streets."""
+
+        def compute() -> Tensor:
+            buildings = self._on_device(sample.heights_m > 0)
+            return streets_image(mean_heights(self.facades(sample))[None], buildings)
+
+        return self._images.get_or_compute(_streets_key(sample), compute)[0]
+
+    def region(self, sample: Sample, *, aligned: bool) -> StreetsPart:
+        """Midpoint and static condition of the sample's streets, for either second stage."""
+
+        def compute() -> StreetsPart:
+            return finished(self.flux.streets(self.image(sample), WINDOW, aligned=aligned))
+
+        return self._regions.get_or_compute(f"{_streets_key(sample)} {aligned}", compute)[0]
 
     def parts(self, sample: Sample) -> PathGains:
         """The physics layer's path gains by mechanism, for a batch of this one transmitter."""
-        import torch
-
-        if self._parts is None or self._sample is not sample:
-            transmitter = torch.tensor(sample.position[None], dtype=torch.float32, device=self.device)
-            self._parts = self.layer(self.facades(sample), transmitter)
-            self._sample = sample
-        return self._parts
+        return self._timed_parts(sample)[0]
 
     def visible(self, sample: Sample) -> NDArray[np.bool_]:
         """[256, 256] cells in line of sight of the transmitter."""
         return self.parts(sample).visible[0].cpu().numpy()
 
+    def pose(self, sample: Sample) -> PosePart:
+        """What the sample's transmitter adds, its height clamped to what the model was trained on."""
+        return self._timed_pose(sample)[0]
 
-def physics(bench: Workbench) -> Method:
+    def own_midpoint(self, sample: Sample) -> Tensor:
+        """The midpoint that the conditional chain makes for this transmitter [1, latents, 64, 64]."""
+
+        def compute() -> Tensor:
+            return self.flux.own_midpoint(self.image(sample), self.pose(sample), WINDOW)
+
+        return self._own_midpoints.get_or_compute(_key(sample), compute)[0]
+
+    def donor(self, sample: Sample) -> Sample:
+        """Another transmitter of the scene, as `Split.donor` draws it."""
+        assert self.split is not None
+        return self.split.donor(sample, self.seed)
+
+    def elsewhere(self, sample: Sample) -> Sample:
+        """A map of another scene, as `Split.elsewhere` draws it."""
+        assert self.split is not None
+        return self.split.elsewhere(sample, self.seed)
+
+    def physics_seconds(self, sample: Sample) -> float:
+        """What the physics layer took for this sample [s]."""
+        return self._timed_parts(sample)[1]
+
+    def pose_seconds(self, sample: Sample) -> float:
+        """What the physics layer and the dynamic condition images took for this sample [s]."""
+        return self._timed_parts(self._clamped(sample))[1] + self._timed_pose(sample)[1]
+
+    def answer(self, name: str, sample: Sample) -> tuple[NDArray[np.float32], float]:
+        """A method's grey [256, 256] and what it took [s]: with what the methods share, without what reuse spares."""
+        method = METHODS[name]
+        kept, shared = method.kept(self, sample), method.shared(self, sample)
+        start = time.perf_counter()
+        with torch.inference_mode():
+            grey = method.answer(self, sample, kept)
+        return grey, time.perf_counter() - start + shared
+
+    def lacks(self, name: str) -> str | None:
+        """Why the method cannot answer here, in words; None where it can."""
+        method = METHODS[name]
+        if not method.by_model:
+            return None
+        if self.loaded is None:
+            return "there is no model"
+        if name == "autoencoder" and self._lossless:
+            return f"the latents of {self.loaded.path} lose nothing"
+        if method.draws == "donor" and self.split is not None and (scene := self.split.alone()) is not None:
+            return f"{scene} has one transmitter, so no donor"
+        if method.draws == "scene" and self.split is not None and self.split.scenes() < 2:
+            return "the split has one scene, so no other midpoint"
+        return self.loaded.lacks(*method.stages)
+
+    def offered(self) -> list[str]:
+        """The methods that there are for this model, whether or not its file holds all that they need."""
+        if self.loaded is None:
+            return [name for name, method in METHODS.items() if not method.by_model]
+        return [name for name in METHODS if name != "autoencoder" or not self._lossless]
+
+    @property
+    def _lossless(self) -> bool:
+        return self.loaded is not None and self.loaded.model.config.autoencoder.kind == "space_to_depth"
+
+    def _timed_parts(self, sample: Sample) -> tuple[PathGains, float]:
+        def compute() -> tuple[PathGains, float]:
+            facades = self.facades(sample)
+            return self._timed(lambda: self.layer(facades, self._transmitter(sample)))
+
+        return self._parts.get_or_compute(_key(sample), compute)[0]
+
+    def _timed_pose(self, sample: Sample) -> tuple[PosePart, float]:
+        sample = self._clamped(sample)
+
+        def compute() -> tuple[PosePart, float]:
+            gains, transmitter = self.parts(sample), self._transmitter(sample)
+            free, cars = self._on_device(sample.free), self._on_device(sample.cars)
+            return self._timed(lambda: self.flux.pose_part(gains, transmitter, free, cars))
+
+        return self._poses.get_or_compute(_key(sample), compute)[0]
+
+    def _clamped(self, sample: Sample) -> Sample:
+        x, y, z = sample.position
+        method = self.flux.method
+        within = min(max(z, method.lowest_z_m), method.highest_z_m)
+        return sample if within == z else replace(sample, position=np.array([x, y, within]))
+
+    def _transmitter(self, sample: Sample) -> Tensor:
+        return torch.tensor(sample.position[None], dtype=torch.float32, device=self.device)
+
+    def _on_device(self, mask: NDArray[np.bool_]) -> Tensor:
+        return torch.from_numpy(mask).to(self.device)[None]
+
+    def _timed(self, work: Callable[[], T]) -> tuple[T, float]:
+        watch = Stopwatch(self.device)
+        result = work()
+        watch.lap("all")
+        return result, 1e-3 * watch.total
+
+
+def _no_time(bench: Workbench, sample: Sample) -> float:
+    return 0.0
+
+
+def _nothing(bench: Workbench, sample: Sample) -> None:
+    return None
+
+
+@dataclass(frozen=True)
+class Method:
+    """A way to answer a sample whose truth it does not see; only the autoencoder's row does.
+
+    Parameters
+    ----------
+    answer
+        From the sample and what is kept to grey [256, 256]; cells without value may hold anything.
+    kept
+        What reuse spares, so that its time does not count: the region's or the donor's part.
+    shared
+        Seconds that other methods share and that each of them would take: physics layer, dynamic condition.
+    stages
+        Of the model.
+    draws
+        What is drawn for each sample: ``donor``, ``scene`` or nothing.
+    by_model
+        Whether there is anything to answer without a model.
+    """
+
+    answer: Callable[[Workbench, Sample, Any], NDArray[np.float32]]
+    kept: Callable[[Workbench, Sample], Any] = _nothing
+    shared: Callable[[Workbench, Sample], float] = Workbench.pose_seconds
+    stages: tuple[str, ...] = ()
+    draws: str = ""
+    by_model: bool = True
+
+
+def _autoencoder(bench: Workbench, sample: Sample, _: None) -> NDArray[np.float32]:
+    """The truth, encoded and decoded: as a residual where the model's latents are of residuals."""
+    pose, flux = bench.pose(sample), bench.flux
+    truth = torch.from_numpy(sample.grey).to(bench.device) * pose.free
+    encoded = flux.model.autoencoder.encode(truth - pose.base if flux.method.target == "residual" else truth)
+    return _image(flux.decoded(encoded, pose))
+
+
+def _physics(bench: Workbench, sample: Sample, _: None) -> NDArray[np.float32]:
     """The physics layer alone."""
-    return lambda sample: grey_from_gain(bench.parts(sample).gain_db()[0].cpu().numpy())
+    return grey_from_gain(bench.parts(sample).gain_db()[0].cpu().numpy())
 
 
-METHODS: dict[str, Callable[[Workbench], Method]] = {"physics": physics}
+def _full(bench: Workbench, sample: Sample, image: Tensor) -> NDArray[np.float32]:
+    """The whole conditional chain (R)."""
+    return _image(bench.flux.full(image, bench.pose(sample), WINDOW, steps=bench.full_steps))
 
 
-def build_methods(names: list[str] | None, bench: Workbench) -> dict[str, Method]:
-    """The named methods, or all; raises `DataError` for a name that is not known."""
-    names = list(METHODS) if names is None else names
-    unknown = [name for name in names if name not in METHODS]
-    if unknown or not names:
+def _vanilla(bench: Workbench, sample: Sample, kept: tuple[Tensor, Tensor]) -> NDArray[np.float32]:
+    """The chain's last steps from the midpoint that the chain made for the donor (F)."""
+    midpoint, image = kept
+    return _image(bench.flux.vanilla(midpoint, image, bench.pose(sample), WINDOW))
+
+
+def _two_stages(aligned: bool) -> Callable[[Workbench, Sample, StreetsPart], NDArray[np.float32]]:
+    """The last steps from the first stage's midpoint: by the frozen conditional stage (F), or by the aligned one."""
+
+    def answer(bench: Workbench, sample: Sample, kept: StreetsPart) -> NDArray[np.float32]:
+        return _image(bench.flux.answer(kept, bench.pose(sample), WINDOW, aligned=aligned))
+
+    return answer
+
+
+def _with_other_midpoint(bench: Workbench, sample: Sample) -> StreetsPart:
+    """The sample's own streets, but the midpoint of another scene."""
+    other = bench.region(bench.elsewhere(sample), aligned=True)
+    return replace(bench.region(sample, aligned=True), midpoint=other.midpoint)
+
+
+METHODS = {
+    "autoencoder": Method(_autoencoder, shared=_no_time),
+    "physics": Method(_physics, shared=Workbench.physics_seconds, by_model=False),
+    "full": Method(_full, Workbench.image, stages=("conditional",)),
+    "vanilla": Method(
+        _vanilla,
+        lambda bench, sample: (bench.own_midpoint(bench.donor(sample)), bench.image(sample)),
+        stages=("conditional",),
+        draws="donor",
+    ),
+    "flux": Method(
+        _two_stages(False),
+        lambda bench, sample: bench.region(sample, aligned=False),
+        stages=("static", "conditional"),
+    ),
+    "aligned": Method(
+        _two_stages(True),
+        lambda bench, sample: bench.region(sample, aligned=True),
+        stages=("static", "aligned"),
+    ),
+    "other_midpoint": Method(_two_stages(True), _with_other_midpoint, stages=("static", "aligned"), draws="scene"),
+}
+
+
+def check_names(names: Sequence[str] | None) -> None:
+    """Raise `DataError` for a method that is not known; None names none."""
+    unknown = [name for name in names or () if name not in METHODS]
+    if unknown or (names is not None and not names):
         raise DataError(f"unknown method {', '.join(unknown) or '(none)'}; known are {', '.join(METHODS)}")
-    return {name: METHODS[name](bench) for name in names}
+
+
+def needs_model(names: Sequence[str] | None) -> bool:
+    """Whether any of the methods answers by a model; None names all."""
+    return names is None or any(METHODS[name].by_model for name in names)
+
+
+def choose_methods(names: Sequence[str] | None, bench: Workbench) -> tuple[list[str], dict[str, str]]:
+    """The methods that answer, and why others were left out.
+
+    Raises
+    ------
+    DataError
+        One of `names` is not known or cannot answer here; without names it is left out.
+    """
+    check_names(names)
+    wanted = bench.offered() if names is None else list(names)
+    reasons = {name: reason for name in wanted if (reason := bench.lacks(name)) is not None}
+    if reasons and names is not None:
+        raise DataError("; ".join(f"method {name}: {reason}" for name, reason in reasons.items()))
+    return [name for name in wanted if name not in reasons], reasons
+
+
+def _image(greys: Tensor) -> NDArray[np.float32]:
+    return greys[0, 0].float().cpu().numpy()
+
+
+def _scene(name: str) -> str:
+    return name.rpartition("_")[0]
+
+
+def _streets_key(sample: Sample) -> str:
+    return f"{sample.scene} {sample.resolution}"
+
+
+def _key(sample: Sample) -> str:
+    return f"{sample.name} {sample.resolution} {sample.position[2]}"
+
+
+def _drawn(choices: Sequence[T], *of: object) -> T:
+    """One of the choices; the same for the same arguments, whatever was drawn before."""
+    digest = hashlib.sha256(" ".join(map(str, of)).encode()).digest()
+    return choices[int.from_bytes(digest[:8], "little") % len(choices)]

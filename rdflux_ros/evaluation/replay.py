@@ -220,6 +220,7 @@ class Replay:
 
         from rdflux_ros.evaluation.bags import BagError, RecordedMap
         from rdflux_ros.mapping.inputs import InputError
+        from rdflux_ros.mapping.regions import Region
 
         self.mapper.warm_up()
         last_ns: int | None = None
@@ -252,14 +253,17 @@ class Replay:
                 except InputError as error:
                     flight.dropped[error.reason] += 1
                     continue
-                self._note(flight, number, pose, answer, 1e3 * (time.perf_counter() - start))
+                latency_ms = 1e3 * (time.perf_counter() - start)
+                self._note(flight, number, pose, answer, latency_ms)
+                if answer.method != "physics" and number in self.truth_of:
+                    beside = self.mapper.physics_answer(pose, Region(*answer.region))
+                    self._score(flight, number, beside)
         if self.bag.damage:
             raise BagError(f"{self.bag.damage} (read as far as it goes)")
 
     def _note(self, flight: Flight, number: int, pose: Pose, answer: RadioMap, latency_ms: float) -> None:
         import numpy as np
 
-        from rdflux_ros.evaluation.metrics import scores
         from rdflux_ros.evaluation.report import Panel
         from rdflux_ros.radio.units import grey_from_gain
 
@@ -276,25 +280,41 @@ class Replay:
             "extrapolated": int(answer.extrapolated),
             "latency_ms": round(latency_ms, 3),
         }
-        seen = None
-        if self.truth is not None and number in self.truth_of:
-            seen = self.truth.window(self.truth_of[number], self.occupancy.grid, answer.grid)
         title = f"{answer.method}, pose {number}, z = {pose.z:.0f} m"
         at = pose.x - answer.grid.origin_x, pose.y - answer.grid.origin_y
         panel = Panel(title, grey, None, free, at)
-        if seen is not None:
-            true_grey, (rows, columns) = seen
-            scored = scores(grey[rows, columns], true_grey, free[rows, columns])
-            flight.scores.setdefault(answer.method, []).append(scored)
+        found = self._score(flight, number, answer)
+        if found is not None:
+            scored, true_grey, (rows, columns) = found
             row |= {key: round(scored[key], 6) for key in SCORES}
             at = at[0] - columns.start, at[1] - rows.start
             title += f", NMSE {scored['nmse']:.4f}, {scored['rmse_db']:.1f} dB"
             panel = Panel(title, grey[rows, columns], true_grey, free[rows, columns], at)
-        if number in self._pictured and (seen is not None or not self.truth_of):
+        if number in self._pictured and (found is not None or not self.truth_of):
             flight.panels.append(panel)
         if number in self._animated:
             flight.frames.append((answer, grey, len(flight.rows)))
         flight.rows.append(row)
+
+    def _score(
+        self, flight: Flight, number: int, answer: RadioMap
+    ) -> tuple[dict[str, float], NDArray[np.float32], tuple[slice, slice]] | None:
+        """Count an answer where its pose has a truth: scores, true greys, and the part of the window they cover."""
+        import numpy as np
+
+        from rdflux_ros.evaluation.metrics import scores
+        from rdflux_ros.radio.units import grey_from_gain
+
+        if self.truth is None or number not in self.truth_of:
+            return None
+        seen = self.truth.window(self.truth_of[number], self.occupancy.grid, answer.grid)
+        if seen is None:
+            return None
+        true_grey, part = seen
+        pathloss = answer.pathloss_db[part]
+        found = scores(grey_from_gain(-pathloss), true_grey, ~np.isnan(pathloss))
+        flight.scores.setdefault(answer.method, []).append(found)
+        return found, true_grey, part
 
 
 def write_results(out: Path, flight: Flight, replay: Replay) -> list[Path]:

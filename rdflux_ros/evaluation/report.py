@@ -164,8 +164,7 @@ def write_accuracy_report(
     lines = [
         "# Accuracy",
         "",
-        f"{summary['maps']} maps of {summary['data']}, split {summary['split']}, walls at "
-        f"{summary['map_resolution']:g} m, {'with' if summary['cars'] else 'without'} cars.",
+        accuracy_head(summary),
         "",
         *accuracy_tables(summary),
     ]
@@ -177,16 +176,38 @@ def write_accuracy_report(
     (folder / "report.md").write_text("\n".join(lines) + "\n")
 
 
+def accuracy_head(summary: dict[str, Any]) -> str:
+    """What an accuracy summary is of: maps, model, draws, and what the times are of."""
+    model = summary["model"]
+    sentences = [
+        f"{summary['maps']} maps of {summary['data']}, split {summary['split']}, walls at "
+        f"{summary['map_resolution']:g} m, {'with' if summary['cars'] else 'without'} cars.",
+        "Time per map: physics layer" + (", condition, steps and decoding" if model else "")
+        + ", without what is kept: walls" + (", midpoint and static condition." if model else "."),
+    ]  # fmt: skip
+    if model:
+        sentences[1:1] = [
+            f"Model {model['file']} (digest {model['digest'][:12]}), R = {model['reuse_ratio']:g} of T = "
+            f"{model['steps']}, {model['static_steps']} static steps, full chain of {model['full_steps']}, "
+            f"temperature {model['temperature']:g}; donors and other midpoints drawn by seed {summary['seed']}."
+        ]
+        sentences.append(
+            "Full chain and vanilla compute the static condition each time; the autoencoder's time is its own."
+        )
+    return " ".join(sentences)
+
+
 def accuracy_tables(summary: dict[str, Any]) -> list[str]:
     """Two markdown tables of an accuracy summary: scores, and where the error sits."""
     rows: list[list[Any]] = []
     where: list[list[Any]] = []
     for name, scored in summary["methods"].items():
         for label, part in (("all", scored), ("z >= 25 m", scored["above_25m"]), ("z < 25 m", scored["below_25m"])):
-            rows.append([name, label, part.get("maps", summary["maps"]), *(part[key] for key in KEYS)])
+            scores = [part[key] for key in KEYS]
+            rows.append([name, label, part.get("maps", summary["maps"]), *scores, part["ms_per_map"]])
             where += [[name, label, place, *found.values()] for place, found in part.get("where", {}).items()]
     return [
-        table(["method", "transmitters", "maps", *KEYS], rows),
+        table(["method", "transmitters", "maps", *KEYS, "ms"], rows),
         "",
         table(["method", "transmitters", "place", "share of cells", "share of error", "bias dB", "rms dB"], where),
     ]

@@ -21,3 +21,12 @@ def first_schedule(method: MethodConfig) -> Schedule:
 def second_schedule(method: MethodConfig) -> Schedule:
     """Times of the second stage: the last (1 - R) T steps of the chain."""
     return split(uniform_schedule(method.steps), method.reuse_ratio)[1]
+
+
+def relative(schedule: Schedule) -> Schedule:
+    """Times as shares of the first: what the aligned stage is told, 1 at the midpoint.
+
+    The midpoint knows no transmitter, so that it is to this stage what pure noise is to the full chain; told 0.02, a
+    network may move it by a seventh of its output only.
+    """
+    return tuple(t / schedule[0] for t in schedule)

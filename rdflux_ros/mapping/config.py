@@ -11,9 +11,25 @@ from rdflux_ros.settings import setting
 class MapperConfig:
     """Everything that shapes a `RadioMap` beside pose and map; each field holds its description and bounds."""
 
-    model: str = setting("", "model file; empty: the physics layer answers")
+    model: str = setting("shipped", "model file; 'shipped': the one in models/; 'physics': the physics layer alone")
     device: str = setting(
         "auto", "where to compute; auto takes CUDA where there is one", choices=("auto", "cuda", "cpu")
+    )
+    reuse_ratio: float = setting(
+        0.0,
+        "share of the denoising that a region's midpoint spares (R), like 0.98; 0: the model's own",
+        minimum=0.0,
+        maximum=0.99,
+    )
+    static_steps: int = setting(
+        -1,
+        "steps of the first stage, once per region; -1: the model's own, 0: as many as the reuse ratio spares",
+        minimum=-1,
+        maximum=1000,
+    )
+    aligned: bool = setting(True, "second stage trained on real midpoints; false: the papers' frozen one")
+    prefetch_s: float = setting(
+        3.0, "how far ahead the region that a live track is about to enter is prepared [s]", minimum=0.0, maximum=60.0
     )
     building_height_m: float = setting(
         25.0, "height of a building whose height no height map knows [m]", minimum=2.0, maximum=500.0

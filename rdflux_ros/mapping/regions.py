@@ -15,6 +15,8 @@ from rdflux_ros.radio.grid import LATTICE_M, MARGIN_M, WINDOW_M, Grid
 
 HYSTERESIS_M = 48
 """A live track keeps its window up to here from the centre along x and y [m], so answers reach 80 m at least."""
+STEP_M = 2.0
+"""Between the points that are looked at on a way ahead [m]."""
 
 
 @dataclass(frozen=True, order=True)
@@ -47,11 +49,27 @@ class RegionTracker:
     def __init__(self) -> None:
         self._region: Region | None = None
 
+    @property
+    def region(self) -> Region | None:
+        """The region of the last point; None before the first."""
+        return self._region
+
     def update(self, x: float, y: float) -> Region:
         """The region that answers the point [m]."""
         if self._region is None or not self._keeps(self._region, x, y):
             self._region = nearest_region(x, y)
         return self._region
+
+    def ahead(self, x: float, y: float, dx: float, dy: float) -> Region | None:
+        """The region that will be entered next on the straight way from (x, y) over (dx, dy) [m]; None for none."""
+        if self._region is None:
+            return None
+        parts = max(1, math.ceil(math.hypot(dx, dy) / STEP_M))
+        for part in range(1, parts + 1):
+            px, py = x + dx * part / parts, y + dy * part / parts
+            if not self._keeps(self._region, px, py):
+                return nearest_region(px, py)
+        return None
 
     def reset(self) -> None:
         """Forget the track; the next point takes its nearest region."""

@@ -40,12 +40,16 @@ class Checkpoint:
     """Where it comes from: whatever training wrote down."""
 
 
-def save(model: RadioModel, path: Path, notes: Mapping[str, Any] | None = None) -> str:
+def save(model: RadioModel, path: Path, notes: Mapping[str, Any] | None = None, *, half: bool = False) -> str:
     """Write a model with all its stages; the file appears whole or not at all. Returns the digest.
 
-    `notes` is anything JSON can hold.
+    `notes` is anything JSON can hold. `half` writes kernels and matrices in float16, which loading widens again: half
+    of the size for an error far below the model's; what scales or shifts stays float32.
     """
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    if half:
+        kernels = [name for name, parameter in model.named_parameters() if parameter.ndim > 1]
+        weights |= {name: weights[name].half() for name in kernels}
     settings = json.dumps(model.config.as_dict(), sort_keys=True)
     digest = _digest(settings, weights)
     metadata = {

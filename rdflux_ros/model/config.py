@@ -40,6 +40,13 @@ class MethodConfig:
     steps: int = setting(100, "steps of the full chain (T)", minimum=1, maximum=1000)
     reuse_ratio: float = setting(0.98, "share of the chain that the midpoint spares (R)", minimum=0.0, maximum=0.999)
     static_steps: int = setting(10, "steps of the first stage as shipped; 0: the paper's R T", minimum=0, maximum=1000)
+    temperature: float = setting(
+        0.0,
+        "scale of all noise in sampling: 1 draws a map from what the condition leaves open, 0 goes to its mean, which "
+        "has half of the squared error",
+        minimum=0.0,
+        maximum=1.0,
+    )
     seed: int = setting(0, "of all noise", minimum=0)
     lowest_z_m: float = setting(5.0, "lowest transmitter in training, above ground [m]", minimum=0.0)
     highest_z_m: float = setting(120.0, "highest transmitter in training, above ground [m]", minimum=0.0)

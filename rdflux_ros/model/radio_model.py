@@ -60,8 +60,8 @@ def build_stage(config: ModelConfig, *, streets_only: bool) -> Stage:
         decoders=settings.decoders,
         fine_width=settings.fine_width,
     )
-    streets = _source(config, config.streets, fine_width=0)
-    dynamics = None if streets_only else _source(config, config.dynamics, fine_width=settings.fine_width)
+    streets = _source(config, config.streets)
+    dynamics = None if streets_only else _source(config, config.dynamics)
     return Stage(denoiser, streets, dynamics)
 
 
@@ -70,14 +70,14 @@ def parameters(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad)
 
 
-def _source(config: ModelConfig, encoder: EncoderConfig, *, fine_width: int) -> ConditionSource:
+def _source(config: ModelConfig, encoder: EncoderConfig) -> ConditionSource:
     return ConditionSource(
         _encoder(encoder),
         encoder.channels,
         widths=config.denoiser.widths,
         levels=config.denoiser.attention_levels,
         heads=config.denoiser.heads,
-        fine_width=fine_width,
+        fine_width=config.denoiser.fine_width,
     )
 
 

@@ -18,7 +18,7 @@ from std_msgs.msg import Header
 
 from rdflux_ros.mapping.inputs import OccupancyInput, checked_occupancy
 from rdflux_ros.radio.grid import Grid
-from rdflux_ros.radio.radio_map import RadioMap
+from rdflux_ros.radio.radio_map import MIDPOINT_PENDING, RadioMap
 from rdflux_ros.radio.units import grey_from_gain, occupancy_from_pathloss
 
 NANOSECONDS = 1_000_000_000
@@ -104,12 +104,17 @@ def status_message(radio_map: RadioMap, **more: object) -> DiagnosticArray:
         "region": "{},{}".format(*radio_map.region),
         "midpoint": radio_map.cache,
         "extrapolated": radio_map.extrapolated,
+        **({"fallback": radio_map.fallback} if radio_map.fallback else {}),
+        **({} if radio_map.reuse_ratio is None else {"reuse_ratio": f"{radio_map.reuse_ratio:g}"}),
         "transmitter": "{:.3f},{:.3f},{:.3f}".format(*_xyz(radio_map)),
         **{f"latency_ms.{part}": f"{value:.3f}" for part, value in radio_map.latency_ms.items()},
         **more,
     }
-    level = DiagnosticStatus.WARN if radio_map.extrapolated else DiagnosticStatus.OK
-    message = f"{radio_map.method}, height clamped" if radio_map.extrapolated else radio_map.method
+    remarks = [radio_map.fallback, "height clamped" * radio_map.extrapolated]
+    message = ", ".join([radio_map.method, *filter(None, remarks)])
+    level = DiagnosticStatus.WARN if any(remarks) else DiagnosticStatus.OK
+    if radio_map.fallback not in ("", MIDPOINT_PENDING):
+        level = DiagnosticStatus.ERROR
     status = DiagnosticStatus(level=level, name="radio_map", message=message, values=key_values(values))
     return DiagnosticArray(header=header(radio_map), status=[status])
 

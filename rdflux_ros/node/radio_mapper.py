@@ -37,10 +37,9 @@ from rdflux_ros.mapping.inputs import (
 from rdflux_ros.node import conversions, parameters, qos
 from rdflux_ros.node.diagnostics import Health
 from rdflux_ros.node.transforms import FrameError, Frames
-from rdflux_ros.node.worker import Done, Job, Mailbox, Worker
+from rdflux_ros.node.worker import WORK, Done, Job, Mailbox, Worker
 from rdflux_ros.radio.grid import Grid
 from rdflux_ros.radio.radio_map import RadioMap
-from rdflux_ros.settings import SettingError
 
 STOP_S = 1.0
 """How long the job at hand is waited for when the worker has to stop [s]."""
@@ -197,8 +196,10 @@ class RadioMapperNode(LifecycleNode):
                 event_callbacks=SubscriptionEventCallbacks(incompatible_qos=self._on_incompatible_map),
             )
 
-    def _build(self, mailbox: Mailbox, heights: HeightMap | None) -> Mapping[str, Callable[[Any], Any]]:
-        """Runs in the worker's thread, as do the handlers that it returns."""
+    def _build(
+        self, mailbox: Mailbox, heights: HeightMap | None
+    ) -> tuple[Mapping[str, Callable[[Any], Any]], Callable[[], bool]]:
+        """Runs in the worker's thread, as does what it returns."""
         from rdflux_ros.mapping.mapper import RadioMapper
 
         config = self._settings.mapper
@@ -215,9 +216,9 @@ class RadioMapperNode(LifecycleNode):
 
         def answer(received: Received) -> RadioMap:
             mailbox.hold("pose", 1.0 / self._settings.node.max_rate_hz)
-            return mapper.answer(received.pose)
+            return mapper.answer(received.pose, wait=False)
 
-        return {"reset": lambda _: mapper.reset_track(), "map": use_map, "pose": answer}
+        return {"reset": lambda _: mapper.reset_track(), "map": use_map, "pose": answer}, mapper.work
 
     def _stop(self) -> None:
         self._close_outputs()
@@ -333,6 +334,8 @@ class RadioMapperNode(LifecycleNode):
         for done in self._worker.finished() if self._worker is not None else ():
             if done.job.kind == "map":
                 self._on_map_done(done)
+            elif done.job.kind == WORK and done.error is not None:
+                self._fail(done.error)
             elif done.job.kind == "pose" and done.job.generation == self._generation:
                 self._on_pose_done(done)
             elif done.job.kind == "pose":
@@ -381,7 +384,7 @@ class RadioMapperNode(LifecycleNode):
         self._health.answers.tick()
 
     def _on_diagnostics(self) -> None:
-        values: dict[str, object] = {"model": self._settings.mapper.model or "physics"}
+        values: dict[str, object] = {"model": self._settings.mapper.model}
         device = ""
         if self._mapper is not None:
             device = str(self._mapper.device)
@@ -407,4 +410,5 @@ def _size(grid: Grid) -> str:
 def _line(error: Exception) -> str:
     """An exception in one line; what nobody foresaw with its type."""
     text = " ".join(str(error).split())
-    return text if isinstance(error, (SettingError, InputError, OSError)) else f"{type(error).__name__}: {text}"
+    foreseen = isinstance(error, OSError) or type(error).__module__.startswith("rdflux_ros.")
+    return text if foreseen else f"{type(error).__name__}: {text}"

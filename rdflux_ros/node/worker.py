@@ -10,6 +10,9 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
+WORK = "work"
+"""Kind of the steps between jobs; only one that failed is left in `finished`."""
+
 
 @dataclass(frozen=True)
 class Job:
@@ -69,8 +72,13 @@ class Mailbox:
             self._closed = True
             self._changed.notify_all()
 
-    def take(self) -> Job | None:
-        """The next job in order of kinds; waits for one. None once closed."""
+    @property
+    def closed(self) -> bool:
+        """Nothing is handed out any more."""
+        return self._closed
+
+    def take(self, *, wait: bool = True) -> Job | None:
+        """The next job in order of kinds; waits for one. None once closed, or where there is none to `wait` for."""
         with self._changed:
             while not self._closed:
                 waiting = [kind for kind, queue in self._queues.items() if queue]
@@ -78,6 +86,8 @@ class Mailbox:
                 for kind in waiting:
                     if self._not_before[kind] <= now:
                         return self._queues[kind].popleft()
+                if not wait:
+                    return None
                 self._changed.wait(min((self._not_before[kind] - now for kind in waiting), default=None))
             return None
 
@@ -85,10 +95,13 @@ class Mailbox:
 class Worker:
     """The thread that builds the handlers of all kinds, serves the mailbox with them and leaves what was done.
 
+    Work that nobody waits for is done in small steps: one after each job, and while there is no job.
+
     Parameters
     ----------
     build
-        Runs first, in the thread; returns a handler by kind. What it raises is raised by `start`.
+        Runs first, in the thread; returns a handler by kind, and the step between jobs, which returns whether more is
+        left. What it raises is raised by `start`.
     mailbox
         Where the jobs come from.
     notify
@@ -96,7 +109,10 @@ class Worker:
     """
 
     def __init__(
-        self, build: Callable[[], Mapping[str, Callable[[Any], Any]]], mailbox: Mailbox, notify: Callable[[], None]
+        self,
+        build: Callable[[], tuple[Mapping[str, Callable[[Any], Any]], Callable[[], bool]]],
+        mailbox: Mailbox,
+        notify: Callable[[], None],
     ) -> None:
         self._build, self._notify = build, notify
         self.mailbox = mailbox
@@ -121,14 +137,25 @@ class Worker:
 
     def _run(self) -> None:
         try:
-            handlers = self._build()
+            handlers, work = self._build()
         except Exception as error:
             self._ready.set_exception(error)
             return
         self._ready.set_result(None)
-        while (job := self.mailbox.take()) is not None:
-            self._finished.append(attempt(handlers[job.kind], job))
-            self._notify()
+        left = False
+        while not self.mailbox.closed:
+            job = self.mailbox.take(wait=not left)
+            if job is not None:
+                self._leave(attempt(handlers[job.kind], job))
+            if job is not None or left:
+                step = attempt(lambda _: work(), Job(WORK))
+                left = bool(step.result)
+                if step.error is not None:
+                    self._leave(step)
+
+    def _leave(self, done: Done) -> None:
+        self._finished.append(done)
+        self._notify()
 
 
 def attempt(handler: Callable[[Any], Any], job: Job) -> Done:

@@ -9,6 +9,9 @@ from numpy.typing import NDArray
 
 from rdflux_ros.radio.grid import Grid
 
+MIDPOINT_PENDING = "midpoint not ready"
+"""The one fallback that is no trouble: a region was entered just now."""
+
 
 @dataclass(frozen=True)
 class Transmitter:
@@ -41,6 +44,10 @@ class RadioMap:
         ``hit``, ``miss`` or ``approximate``: whether what the streets alone decide was ready.
     extrapolated
         The transmitter's height was outside the range that the method answers and was clamped.
+    fallback
+        Why the physics layer answered in the network's place; empty where it did not.
+    reuse_ratio
+        Share of the denoising that the midpoint spared; None where no network answered.
     latency_ms
         Time of each part [ms], by name; ``total`` is the whole answer.
     """
@@ -54,4 +61,6 @@ class RadioMap:
     region: tuple[int, int] = (0, 0)
     cache: str = "miss"
     extrapolated: bool = False
+    fallback: str = ""
+    reuse_ratio: float | None = None
     latency_ms: dict[str, float] = field(default_factory=dict)

@@ -36,7 +36,8 @@ class TrainingConfig:
     divergence_weight: float = setting(1e-6, "of the autoencoder's Kullback-Leibler divergence", minimum=0.0)
     used_share: float = setting(
         0.5,
-        "share of the times that are drawn from those really used; the others are uniform",
+        "share of the times that are drawn from those really stepped from (by the first stage; by the chain that "
+        "validates the conditional one); the others are uniform",
         minimum=0.0,
         maximum=1.0,
     )

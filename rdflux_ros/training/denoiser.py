@@ -11,13 +11,13 @@ from torch import Tensor, nn
 
 from rdflux_ros.diffusion import ddm
 from rdflux_ros.diffusion.schedule import uniform_schedule
-from rdflux_ros.flux.schedules import first_schedule, second_schedule
+from rdflux_ros.flux.pipeline import autocast, predictor
+from rdflux_ros.flux.schedules import first_schedule, relative, second_schedule
 from rdflux_ros.model.config import MethodConfig
 from rdflux_ros.networks.autoencoder import Autoencoder
-from rdflux_ros.networks.condition import Condition
-from rdflux_ros.networks.denoiser import LATENT_SIZE, Denoiser, Stage
+from rdflux_ros.networks.denoiser import LATENT_SIZE, Stage
 from rdflux_ros.training.config import TrainingConfig
-from rdflux_ros.training.losses import Weights, denoising_loss, drawn_times, map_nmse, unrolled
+from rdflux_ros.training.losses import Predictor, Weights, denoising_loss, drawn_times, map_nmse, unrolled
 from rdflux_ros.training.samples import Maps, Place
 
 Midpoints = Callable[[Maps], Tensor]
@@ -55,6 +55,7 @@ class Latents:
     def __init__(self, autoencoder: Autoencoder, method: MethodConfig) -> None:
         self._autoencoder = autoencoder.eval().requires_grad_(False)
         self._residual = method.target == "residual"
+        self._temperature = method.temperature
         self.channels = autoencoder.latent_channels
 
     def target(self, maps: Maps) -> Tensor:
@@ -81,6 +82,12 @@ class Latents:
         """Standard normal latents [count, latents, 64, 64]."""
         return torch.randn(count, self.channels, LATENT_SIZE, LATENT_SIZE, generator=generator).to(device)
 
+    def sampling_noise(self, count: int, generator: torch.Generator, device: torch.device) -> Tensor:
+        """Noise at the method's temperature."""
+        if self._temperature == 0.0:
+            return torch.zeros(count, self.channels, LATENT_SIZE, LATENT_SIZE, device=device)
+        return self._temperature * self.noise(count, generator, device)
+
 
 class Chain(Objective):
     """The denoising chain: stage 1 where the stage knows the streets only, otherwise the full conditional chain."""
@@ -88,25 +95,24 @@ class Chain(Objective):
     def __init__(self, stage: Stage, latents: Latents, method: MethodConfig, training: TrainingConfig) -> None:
         self.network, self._latents = stage, latents
         self._weights = Weights(training.drift_weight, training.noise_weight, training.jump_weight)
-        self._used = first_schedule(method) if stage.dynamics is None else uniform_schedule(method.steps)
         self._share, self._steps = training.used_share, training.validation_steps
+        self._used = first_schedule(method) if stage.dynamics is None else uniform_schedule(self._steps)
 
     def loss(self, network: nn.Module, maps: Maps, generator: torch.Generator) -> Tensor:
         device = maps.truth.device
         t = drawn_times(torch.rand(2, len(maps), generator=generator), self._used, self._share).to(device)
         noise = self._latents.noise(len(maps), generator, device)
-        condition = conditioned(network, maps)
-        return denoising_loss(predictor(network, condition), self._latents.encoded(maps), noise, t, self._weights)
+        return denoising_loss(predicting(network, maps), self._latents.encoded(maps), noise, t, self._weights)
 
     def answers(self, network: nn.Module, maps: Maps, generator: torch.Generator) -> Tensor | None:
         assert isinstance(network, Stage)
         if network.dynamics is None:
             return None
         device, count = maps.truth.device, len(maps)
-        noise = [self._latents.noise(count, generator, device) for _ in range(self._steps)]
+        noise = [self._latents.sampling_noise(count, generator, device) for _ in range(self._steps)]
         schedule = uniform_schedule(self._steps)
         start = noise.pop()
-        z = unrolled(predictor(network, conditioned(network, maps)), start, schedule, noise)[-1]
+        z = unrolled(predicting(network, maps), start, schedule, noise)[-1]
         return self._latents.decoded(z, maps)
 
 
@@ -120,7 +126,8 @@ class Aligned(Objective):
         self, stage: Stage, midpoints: Midpoints, latents: Latents, method: MethodConfig, training: TrainingConfig
     ) -> None:
         self.network, self._midpoints, self._latents = stage, midpoints, latents
-        self._schedule = second_schedule(method)
+        schedule = second_schedule(method)
+        self._schedule, self._noise_scale = relative(schedule), schedule[0] ** 0.5
         self._drift_weight, self._map_weight = training.drift_weight, training.map_weight
 
     def loss(self, network: nn.Module, maps: Maps, generator: torch.Generator) -> Tensor:
@@ -137,9 +144,10 @@ class Aligned(Objective):
         return self._latents.decoded(self._estimates(network, maps, generator)[-1], maps)
 
     def _estimates(self, network: nn.Module, maps: Maps, generator: torch.Generator) -> list[Tensor]:
-        noise = [self._latents.noise(len(maps), generator, maps.truth.device) for _ in self._schedule[2:]]
+        device, scale = maps.truth.device, self._noise_scale
+        noise = [scale * self._latents.sampling_noise(len(maps), generator, device) for _ in self._schedule[2:]]
         z = self._midpoints(maps)
-        return unrolled(predictor(network, conditioned(network, maps)), z, self._schedule, noise)
+        return unrolled(predicting(network, maps, aligned=True), z, self._schedule, noise)
 
 
 class StreetMidpoints:
@@ -169,42 +177,21 @@ class StreetMidpoints:
     def _made(self, places: Sequence[Place], streets: Tensor) -> Tensor:
         by_place = [self._noise(place, streets.device) for place in places]
         noise = [torch.cat(step) for step in zip(*by_place, strict=True)]
-        with _autocast(streets.device):
+        with autocast(streets.device):
             condition = self._stage.streets(streets)
-        predict = predictor(self._stage, condition)
-
-        def at(z: Tensor, t: float) -> tuple[Tensor, Tensor]:
-            return predict(z, torch.full((1,), t, device=z.device))
-
-        return ddm.sample(at, noise[0], self._schedule, lambda step: noise[step + 1])
+        return ddm.sample(predictor(self._stage, condition), noise[0], self._schedule, lambda step: noise[step + 1])
 
     def _noise(self, place: Place, device: torch.device) -> list[Tensor]:
         """The start's noise and each step's, of one place."""
         scene, symmetry = place
         generator = torch.Generator().manual_seed((self._seed * 1_000_003 + scene) * 8 + symmetry)
-        return [self._latents.noise(1, generator, device) for _ in self._schedule]
+        return [self._latents.sampling_noise(1, generator, device) for _ in self._schedule]
 
 
-def conditioned(network: nn.Module, maps: Maps) -> Condition:
-    """What a stage is told of these maps."""
+def predicting(network: nn.Module, maps: Maps, *, aligned: bool = False) -> Predictor:
+    """(z_t, t [B] or [1]) to a stage's estimates of (C, ε) where it is told of these maps."""
     assert isinstance(network, Stage)
-    with _autocast(maps.truth.device):
+    with autocast(maps.truth.device):
         dynamics = None if network.dynamics is None else maps.dynamics
-        return network.condition(network.streets(maps.streets), dynamics)
-
-
-def predictor(network: nn.Module, condition: Condition) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
-    """(z_t, t [B] or [1]) to the estimates of (C, ε): bf16 inside on a GPU, float32 outside."""
-    assert isinstance(network, Stage) and isinstance(network.denoiser, Denoiser)
-    denoiser = network.denoiser
-
-    def predict(z: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-        with _autocast(z.device):
-            first, second = denoiser(z.contiguous(memory_format=torch.channels_last), t, condition)
-        return ddm.predictions(z, t, first.float(), second.float())
-
-    return predict
-
-
-def _autocast(device: torch.device) -> torch.autocast:
-    return torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda")
+        condition = network.condition(network.streets(maps.streets), dynamics)
+        return predictor(network, condition, aligned=aligned)

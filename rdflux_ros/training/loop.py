@@ -26,6 +26,7 @@ from rdflux_ros.model.config import ModelConfig
 from rdflux_ros.training.config import TrainingConfig
 from rdflux_ros.training.denoiser import Objective
 from rdflux_ros.training.losses import map_nmse
+from rdflux_ros.training.parallel import Ranks
 from rdflux_ros.training.samples import Maps, Samples
 
 HIGH_M = 25.0
@@ -80,11 +81,13 @@ class Trainer:
         Holds ``state.pt``, ``log.csv``, ``validation.csv``, ``loss.png``.
     keep
         Called whenever validation is better than ever.
+    ranks
+        The processes that train together: each takes its share of every batch, the first one writes.
 
     Raises
     ------
     TrainingError
-        The folder's state is of another config, or unreadable.
+        The folder's state is of another config, or unreadable, or a batch cannot be shared out evenly.
     """
 
     def __init__(
@@ -95,12 +98,15 @@ class Trainer:
         validation: Samples,
         model: ModelConfig,
         config: TrainingConfig,
-        device: torch.device,
+        ranks: Ranks,
         keep: Keep,
     ) -> None:
+        if config.batch % ranks.count:
+            raise TrainingError(f"batch = {config.batch}: {ranks.count} processes cannot share it evenly")
         self.folder, self.config = folder, config
         self._objective, self._train, self._validation = objective, train, validation
-        self._device, self._keep = device, keep
+        self._ranks, self._device, self._keep = ranks, ranks.device, keep
+        device = ranks.device
         self.network = objective.network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = copy.deepcopy(self.network).eval().requires_grad_(False)
         self._optimiser = torch.optim.AdamW(
@@ -120,21 +126,28 @@ class Trainer:
         """Train to the last step, or until `stop`; False where steps are left. The state is saved either way."""
         from tqdm import tqdm
 
-        first, config = self.step, self.config
-        bar = tqdm(total=config.steps, initial=first, desc=self.folder.name, unit="step", dynamic_ncols=True)
+        first, config, ranks = self.step, self.config, self._ranks
+        bar = tqdm(
+            total=config.steps, initial=first, desc=self.folder.name, unit="step", dynamic_ncols=True,
+            disable=not ranks.first,
+        )  # fmt: skip
         self._since = time.monotonic()
         try:
-            for maps in self._train.training(first, config.steps, config.batch, self._device):
-                if stop():
+            shares = self._train.training(first, config.steps, config.batch, self._device, (ranks.rank, ranks.count))
+            for maps in shares:
+                if ranks.agreed(stop()):
                     break
                 bar.set_postfix(loss=f"{self._take(maps):.4f}", refresh=False)
                 bar.update()
                 last = self.step == config.steps
+                if not ranks.first:
+                    continue  # the others wait in their next step
                 if self.step % config.validate_every == 0 or last:
                     bar.write(f"{self.folder.name} {self.step}: {self._validate()}")
                 if self.step % config.save_every == 0:
                     self.save()
-            if self.step > first and self.step % config.validate_every and self.step < config.steps:
+            cut_off = self.step > first and self.step % config.validate_every and self.step < config.steps
+            if ranks.first and cut_off:
                 bar.write(f"{self.folder.name} {self.step}: {self._validate()}")
         finally:
             self.save()
@@ -147,9 +160,10 @@ class Trainer:
         for group in self._optimiser.param_groups:
             group["lr"] = rate
         self.network.train()
-        loss = self._objective.loss(self.network, maps, _generator(self.config.seed, self.step))
+        loss = self._objective.loss(self.network, maps, _generator(self.config.seed, self.step, self._ranks.rank))
         self._optimiser.zero_grad(set_to_none=True)
         loss.backward()
+        mean = self._ranks.average(loss, self.network.parameters())
         parameters = [parameter for parameter in self.network.parameters() if parameter.grad is not None]
         norm = nn.utils.clip_grad_norm_(parameters, self.config.gradient_norm)
         if not torch.isfinite(norm):
@@ -157,8 +171,8 @@ class Trainer:
         self._optimiser.step()
         self._move_average()
         self.step += 1
-        self._unwritten.append((self.step, float(loss.detach()), rate))
-        return self._unwritten[-1][1]
+        self._unwritten.append((self.step, mean, rate))
+        return mean
 
     def _rate(self) -> float:
         """Linear rise, then half a cosine down."""
@@ -198,7 +212,9 @@ class Trainer:
         return found
 
     def save(self) -> None:
-        """Write log, plot and state; the state appears whole or not at all."""
+        """Write log, plot and state, in the first process; the state appears whole or not at all."""
+        if not self._ranks.first:
+            return
         self._append("log.csv", LOG, self._unwritten)
         self._unwritten.clear()
         state = {
@@ -234,6 +250,8 @@ class Trainer:
 
     def _cut_logs(self) -> None:
         """Forget what was logged after the state was saved: those steps are taken again."""
+        if not self._ranks.first:
+            return
         for name in ("log.csv", "validation.csv"):
             path = self.folder / name
             if path.is_file():
@@ -258,6 +276,12 @@ class Trainer:
         self.seconds += now - self._since
         self._since = now
         return self.seconds
+
+
+def validations(folder: Path) -> dict[str, list[float]]:
+    """The columns of a folder's ``validation.csv``; what the network does not answer is left out."""
+    columns = _columns(folder / "validation.csv")
+    return {name: values for name, values in columns.items() if not any(math.isnan(value) for value in values)}
 
 
 def plot_losses(folder: Path) -> None:
@@ -299,8 +323,8 @@ def _step_of(row: str) -> float:
     return int(cells[0]) if cells[0].isdigit() and len(cells) in (len(LOG), len(VALIDATION)) else math.inf
 
 
-def _generator(seed: int, step: int) -> torch.Generator:
-    name = f"{seed} {step}".encode()
+def _generator(seed: int, step: int, rank: int = 0) -> torch.Generator:
+    name = (f"{seed} {step}" + f" {rank}" * (rank > 0)).encode()
     return torch.Generator().manual_seed(int.from_bytes(hashlib.sha256(name).digest()[:8], "little", signed=True))
 
 

@@ -81,13 +81,16 @@ class Samples:
             chosen.append((row, int(symmetries[self.cache.scene_of[row]])))
         return chosen
 
-    def training(self, first: int, last: int, batch: int, device: torch.device, workers: int = 2) -> Iterator[Maps]:
-        """The batches of steps `first` to `last` - 1; the next ones are read while one is used."""
+    def training(
+        self, first: int, last: int, batch: int, device: torch.device, share: tuple[int, int] = (0, 1), workers: int = 2
+    ) -> Iterator[Maps]:
+        """The batches of steps `first` to `last` - 1, or `share` (k, n) of each; read ahead while one is used."""
+        part = slice(share[0], None, share[1])
         with ThreadPoolExecutor(workers) as pool:
             ahead: list[Future[_Bytes]] = []
             for step in range(first, last):
                 coming = range(step + len(ahead), min(step + 2 * workers, last))
-                ahead.extend([pool.submit(self._bytes, self.drawn(later, batch)) for later in coming])
+                ahead.extend([pool.submit(self._bytes, self.drawn(later, batch)[part]) for later in coming])
                 yield self._assembled(ahead.pop(0).result(), device)
 
     def validation(self, batch: int, device: torch.device) -> Iterator[Maps]:

@@ -22,7 +22,8 @@ from rdflux_ros.training.autoencoder import Reconstruction
 from rdflux_ros.training.cache import PhysicsCache, spread
 from rdflux_ros.training.config import TrainingConfig, load_config
 from rdflux_ros.training.denoiser import Aligned, Chain, Latents, Objective, StreetMidpoints
-from rdflux_ros.training.loop import HIGH_M, Trainer, TrainingError, Validation
+from rdflux_ros.training.loop import HIGH_M, Trainer, TrainingError, Validation, validations
+from rdflux_ros.training.parallel import Ranks
 from rdflux_ros.training.samples import Maps, Samples
 
 CALIBRATION_MAPS = 256
@@ -31,7 +32,7 @@ MODEL_FILE = "model.safetensors"
 
 
 def train(
-    what: str, config: Path, data: Path, out: Path, *, cache: Path, device: torch.device, max_minutes: float | None
+    what: str, config: Path, data: Path, out: Path, *, cache: Path, ranks: Ranks, max_minutes: float | None
 ) -> bool:
     """Train one of `TRAININGS` for a slice of time, from where it was; False where steps are left.
 
@@ -53,19 +54,19 @@ def train(
     check_channels(model_config)
     end = None if max_minutes is None else time.monotonic() + 60.0 * max_minutes
     model, start = _model(what, model_config, training, out)
-    samples = _samples(data, cache, model_config, training, device, _stop(end))
+    samples = _samples(data, cache, model_config, training, ranks.device, _stop(end))
     if samples is None:
         return False
     train_samples, validation = samples
-    model.to(device)
+    model.to(ranks.device)
     objective = start(train_samples)
 
     def keep(network: nn.Module, notes: Mapping[str, Any], found: Validation) -> None:
         _keep(what, model, network, notes, found, out, data, training, train_samples)
 
-    trainer = Trainer(out / what, objective, train_samples, validation, model_config, training, device, keep)
+    trainer = Trainer(out / what, objective, train_samples, validation, model_config, training, ranks, keep)
     done = trainer.run(_stop(end))
-    if what != "autoencoder":
+    if ranks.first and what != "autoencoder":
         _join(model_config, out)
     return done
 
@@ -179,7 +180,13 @@ def _keep(
         kept.autoencoder.load_state_dict(model.autoencoder.state_dict())
         kept.stages[what].load_state_dict(network.state_dict())
     path = out / what / "best.safetensors"
-    digest = checkpoint.save(kept, path, {"training": what, **notes})
+    origin = {
+        "data": f"{len(samples)} maps of the train split of {data.name}. {training.data_note}".strip(),
+        "device": _device_name(_device(model)),
+        "batch": training.batch,
+        "seed": training.seed,
+    }
+    digest = checkpoint.save(kept, path, {"training": what, **notes, **origin})
     row = {
         "loss": found.loss,
         f"NMSE ≥ {HIGH_M:g} m": found.nmse_above,
@@ -192,11 +199,11 @@ def _keep(
         summary=f"The best of a training of `{what}`, by its validation maps.",
         digest=digest,
         parameters={name: parameters(part) for name, part in (("autoencoder", kept.autoencoder), *kept.stages.items())},
-        data=f"{len(samples)} maps of the train split of {data.name}. {training.data_note}".strip(),
+        data=str(origin["data"]),
         training={
             "steps": f"{notes['steps']} of {training.batch} maps",
             "time": f"{notes['seconds'] / 60:.1f} minutes",
-            "device": _device_name(_device(model)),
+            "device": str(origin["device"]),
             "seed": str(training.seed),
         },
         figures=[
@@ -207,7 +214,7 @@ def _keep(
 
 
 def _join(config: ModelConfig, out: Path) -> None:
-    """One model file of all stages that are trained."""
+    """One model file of all stages that are trained; its notes hold their learning curves."""
     paths = {name: out / name / "best.safetensors" for name in STAGES}
     held = [name for name, path in paths.items() if path.is_file() and checkpoint.read(path).config == config]
     if not held:
@@ -218,8 +225,8 @@ def _join(config: ModelConfig, out: Path) -> None:
         part, found = checkpoint.load(paths[name])
         joined.stages[name].load_state_dict(part.stages[name].state_dict())
         joined.autoencoder.load_state_dict(part.autoencoder.state_dict())
-        notes[name] = found.notes
-    checkpoint.save(joined, out / MODEL_FILE, notes)
+        notes[name] = {**found.notes, "curve": validations(out / name)}
+    checkpoint.save(joined, out / MODEL_FILE, notes, half=True)
 
 
 def _spread_maps(samples: Samples, device: torch.device) -> list[Maps]:

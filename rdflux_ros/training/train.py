@@ -47,19 +47,22 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(args: argparse.Namespace) -> int:
     from rdflux_ros.mapping.mapper import select_device
+    from rdflux_ros.training.parallel import Ranks
     from rdflux_ros.training.stages import train
 
     out = args.out.resolve()
+    ranks = Ranks(select_device(args.device))
     done = train(
         args.what,
         args.config,
         args.data,
         out,
         cache=args.cache or out.parent / "physics_cache",
-        device=select_device(args.device),
+        ranks=ranks,
         max_minutes=args.max_minutes,
     )
-    print(f"{args.what}: {'done' if done else 'out of time, the same command goes on'}; {args.out / args.what}")
+    if ranks.first:
+        print(f"{args.what}: {'done' if done else 'out of time, the same command goes on'}; {args.out / args.what}")
     return 0
 
 

@@ -36,8 +36,10 @@ def plain(tmp_path: Path) -> Path:
 
 def test_accuracy_over_empty_ground(plain: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out, report = tmp_path / "figures" / "accuracy.json", tmp_path / "report"
-    assert main(["accuracy", "--data", str(plain), "--json", str(out), "--report", str(report)]) == 0
+    arguments = ["accuracy", "--data", str(plain), "--model", "physics", "--json", str(out), "--report", str(report)]
+    assert main(arguments) == 0
     found = json.loads(out.read_text())
+    assert list(found["methods"]) == ["physics"] and found["model"] is None and found["left_out"] == {}
     assert found["maps"] == 2 and found["split"] == "test" and found["map_resolution"] == 0.25
     physics = found["methods"]["physics"]
     assert set(KEYS) <= set(physics)
@@ -57,7 +59,7 @@ def test_accuracy_over_empty_ground(plain: Path, tmp_path: Path, capsys: pytest.
     ("arguments", "message"),
     [
         (["--split", "val"], "no maps of split 'val'"),
-        (["--methods", "physics,magic"], "unknown method magic; known are physics"),
+        (["--methods", "physics,magic"], "unknown method magic; known are autoencoder, physics"),
         (["--cars"], "gain/cars: no such folder"),
     ],
 )
@@ -85,7 +87,8 @@ def test_a_published_map_is_not_finer_than_it_is(tmp_path: Path, capsys: pytest.
     (tmp_path / "antenna" / f"{scene}.json").write_text("[[20, 30]]")
     cv2.imwrite(str(tmp_path / "png" / "buildings_complete" / f"{scene}.png"), np.zeros((256, 256), np.uint8))
     cv2.imwrite(str(tmp_path / "gain" / "DPM" / f"{scene}_0.png"), np.full((256, 256), 99, np.uint8))
-    assert main(["accuracy", "--data", str(tmp_path), "--map-resolution", "0.5"]) == 2
+    command = ["accuracy", "--data", str(tmp_path), "--model", "physics"]
+    assert main([*command, "--map-resolution", "0.5"]) == 2
     assert "map resolution 0.5 m from a map of 1 m" in capsys.readouterr().err
 
 
@@ -122,19 +125,20 @@ def test_physics_against_the_ray_tracer(data_root: Path, tmp_path: Path) -> None
     assert found[0]["nmse"]["with_both"] < 0.01
 
 
-def test_physics_on_unseen_cities(data_root: Path, tmp_path: Path) -> None:
+def test_the_shipped_model_beats_the_physics_layer_on_unseen_cities(data_root: Path, tmp_path: Path) -> None:
     out = tmp_path / "accuracy.json"
-    arguments = ["accuracy", "--data", str(data_root / "city"), "--limit", "12", "--methods", "physics"]
+    arguments = ["accuracy", "--data", str(data_root / "city"), "--limit", "12", "--methods", "physics,aligned"]
     assert main([*arguments, "--json", str(out)]) == 0
-    scored = json.loads(out.read_text())["methods"]["physics"]
-    assert scored["above_25m"]["nmse"] < 0.025
-    assert scored["below_25m"]["nmse"] < 0.12
+    physics, aligned = json.loads(out.read_text())["methods"].values()
+    assert physics["above_25m"]["nmse"] < 0.025
+    assert physics["below_25m"]["nmse"] < 0.12
+    assert aligned["nmse"] < 0.95 * physics["nmse"] and aligned["nmse_pooled"] < 0.95 * physics["nmse_pooled"]
 
 
 def test_maps_with_cars_are_scored_without_the_cars_cells(data_root: Path, tmp_path: Path) -> None:
     out = tmp_path / "cars.json"
     arguments = ["accuracy", "--data", str(data_root / "city"), "--cars", "--map-resolution", "1", "--limit", "2"]
-    assert main([*arguments, "--json", str(out)]) == 0
+    assert main([*arguments, "--methods", "physics", "--json", str(out)]) == 0
     found = json.loads(out.read_text())
     assert found["cars"] is True and found["map_resolution"] == 1.0 and found["maps"] == 2
     assert found["methods"]["physics"]["nmse"] < 0.2

@@ -49,7 +49,7 @@ def truth(tmp_path: Path) -> Path:
 
 def run(bag: Path, out: Path, *arguments: object) -> tuple[int, dict]:
     figures = out / "figures.json"
-    code = main([str(bag), "--out", str(out), "--json", str(figures), "--set", "device=cpu", *map(str, arguments)])
+    code = main([str(bag), "--out", str(out), "--json", str(figures), "--set", "model=physics", *map(str, arguments)])
     return code, json.loads(figures.read_text()) if figures.exists() else {}
 
 
@@ -177,9 +177,10 @@ def test_of_a_bag_that_was_cut_off_what_was_computed_is_written(
 def test_the_example_flight(krems: Path, tmp_path: Path) -> None:
     code, found = run(
         krems / "flight", tmp_path / "out", "--height-map", krems / "height.yaml", "--truth", krems / "truth",
-        "--max-rate", 0.1,
+        "--max-rate", 0.1, "--set", "model=shipped",
     )  # fmt: skip
     assert code == 0
     assert found["maps"] == found["poses"] == 12
-    assert found["methods"]["physics"]["maps"] == 12
-    assert found["methods"]["physics"]["nmse"] < 0.04
+    for method in ("flux", "physics"):
+        assert found["methods"][method]["maps"] == 12
+        assert found["methods"][method]["nmse"] < 0.04

@@ -11,11 +11,12 @@ from rdflux_ros.mapping.config import MapperConfig
 from rdflux_ros.mapping.inputs import InputError, OccupancyInput, Pose, load_occupancy, street_map
 from rdflux_ros.mapping.mapper import RadioMapper
 from rdflux_ros.mapping.regions import nearest_region
+from rdflux_ros.model.shipped import MissingModelError
 from rdflux_ros.radio.grid import Grid
 from rdflux_ros.radio.units import FLOOR_PATHLOSS_DB, free_space_gain, occupancy_from_pathloss
 from rdflux_ros.settings import SettingError
 
-CONFIG = MapperConfig(device="cpu", reflection_order=1, building_height_m=20.0)
+CONFIG = MapperConfig(model="physics", device="cpu", reflection_order=1, building_height_m=20.0)
 ROOF = (110.0, 140.0)
 """A point on the building that stands at x 100..120, y 130..150."""
 
@@ -240,9 +241,9 @@ def test_warming_up_leaves_no_trace(mapper):
 
 
 def test_settings_that_cannot_be_met_are_refused_by_name(monkeypatch):
-    with pytest.raises(SettingError, match=r"model = 'flux\.safetensors'"):
-        RadioMapper(MapperConfig(model="flux.safetensors"))
+    with pytest.raises(MissingModelError, match=r"nowhere\.safetensors"):
+        RadioMapper(MapperConfig(model="nowhere.safetensors"))
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     with pytest.raises(SettingError, match="device = 'cuda'"):
-        RadioMapper(MapperConfig(device="cuda"))
-    assert RadioMapper(MapperConfig(device="auto")).device.type == "cpu"
+        RadioMapper(MapperConfig(model="physics", device="cuda"))
+    assert RadioMapper(MapperConfig(model="physics", device="auto")).device.type == "cpu"

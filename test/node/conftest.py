@@ -38,7 +38,7 @@ def run_mapper(domain: int) -> Iterator[Callable[..., subprocess.Popen[str]]]:
 
     def run(*arguments: str, **parameters: object) -> subprocess.Popen[str]:
         command = [sys.executable, "-m", "rdflux_ros.node.mapper_node", *arguments, "--ros-args"]
-        for name, value in {"device": "cpu", **parameters}.items():
+        for name, value in {"device": "cpu", "model": "physics", **parameters}.items():
             command += ["-p", f"{name}:={value}"]
         process = subprocess.Popen(
             command,

@@ -86,7 +86,11 @@ class Planner:
         """The mapper, in a thread of its own on the same graph."""
         from rdflux_ros.node.radio_mapper import RadioMapperNode
 
-        defaults = {"device": "cpu", "pose_timeout_s": 60.0}  # a slow machine must not look like silence
+        defaults = {
+            "device": "cpu",
+            "model": "physics",
+            "pose_timeout_s": 60.0,
+        }  # a slow machine must not look like silence
         given = [Parameter(name, value=value) for name, value in {**defaults, **parameters}.items()]
         mapper = RadioMapperNode(context=self.context, parameter_overrides=given)
         self._spinning.append(spin_in_thread(mapper, self.context))

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from rdflux_ros.node.worker import Job, Mailbox, Worker
+from rdflux_ros.node.worker import WORK, Job, Mailbox, Worker
 
 
 def test_kinds_are_served_in_order_and_the_latest_of_one_wins() -> None:
@@ -41,7 +41,7 @@ def test_a_hold_can_be_shortened_while_it_is_waited_for() -> None:
 def test_a_failing_job_is_reported_and_the_next_one_done() -> None:
     done = threading.Semaphore(0)
     mailbox = Mailbox({"divide": 3})
-    worker = Worker(lambda: {"divide": lambda n: 1 / n}, mailbox, done.release)
+    worker = Worker(lambda: ({"divide": lambda n: 1 / n}, lambda: False), mailbox, done.release)
     worker.start()
     for n in (0, 2):
         mailbox.put(Job("divide", n, generation=n))
@@ -50,6 +50,41 @@ def test_a_failing_job_is_reported_and_the_next_one_done() -> None:
     assert isinstance(failed.error, ZeroDivisionError) and failed.job.generation == 0
     assert (worked.result, worked.error) == (0.5, None)
     assert worker.stop(5.0) and mailbox.take() is None
+
+
+def test_steps_between_jobs_delay_none_and_one_that_fails_is_reported() -> None:
+    """One step after each job, more while there is no job, none after the last."""
+    done, order = threading.Semaphore(0), []
+    mailbox = Mailbox({"pose": 5})
+
+    def build() -> tuple:
+        left = iter([True, True, True, False])
+
+        def step() -> bool:
+            order.append("step")
+            if order.count("step") == 5:
+                raise ArithmeticError("a bad step")
+            return next(left)
+
+        return {"pose": order.append}, step
+
+    worker = Worker(build, mailbox, done.release)
+    for n in (1, 2):
+        mailbox.put(Job("pose", n))
+    worker.start()
+    for _ in range(2):
+        assert done.acquire(timeout=5.0)
+    deadline = time.monotonic() + 5.0
+    while order.count("step") < 4 and time.monotonic() < deadline:
+        time.sleep(0.001)
+    time.sleep(0.05)
+    assert order == [1, "step", 2, "step", "step", "step"]
+    mailbox.put(Job("pose", 3))
+    for _ in range(2):
+        assert done.acquire(timeout=5.0)
+    *_, answered, failed = worker.finished()
+    assert answered.job.payload == 3 and failed.job.kind == WORK and isinstance(failed.error, ArithmeticError)
+    assert worker.stop(5.0)
 
 
 def test_what_the_build_raises_start_raises() -> None:

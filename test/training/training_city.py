@@ -22,19 +22,20 @@ TINY = {
         "denoiser": {"widths": [8, 8, 8, 8], "heads": 2, "attention_levels": [3], "fine_width": 4},
     },
     "training": {
-        "steps": 16,
+        "steps": 24,
         "batch": 2,
         "learning_rate": 2e-2,
         "warmup": 2,
-        "ema": 0.9,
+        "ema": 0.8,
+        "used_share": 0.8,
         "map_resolutions": [1.0],
         "validation_maps": 2,
         "validation_steps": 2,
-        "validate_every": 8,
+        "validate_every": 12,
         "save_every": 4,
     },
-    "static": {"steps": 8, "validate_every": 4},
-    "aligned": {"steps": 12, "validate_every": 6, "learning_rate": 5e-2},
+    "static": {"steps": 12, "validate_every": 6},
+    "aligned": {"steps": 16, "validate_every": 8, "learning_rate": 1e-2},
 }
 
 
@@ -58,8 +59,9 @@ def make_city(root: Path) -> Path:
         write(root / "png" / "cars" / f"{scene}.png", 255 * cars.astype(np.uint8))
         (root / "antenna" / f"{scene}.json").write_text(json.dumps(antennas))
         found = grey(layer(trace_facades(coarse, 1.0), torch.tensor(antennas)).total).numpy()
+        near = cv2.dilate((heights > 0).astype(np.float32), np.ones((17, 17)))  # what the streets alone tell
         for k, physics in enumerate(found):
-            shift = 0.06 * (1 - k) - 0.03  # lower transmitters stronger, higher ones weaker
+            shift = 0.06 * (1 - k) - 0.03 + 0.1 * near  # lower transmitters stronger, higher ones weaker
             truth = np.rint(255 * np.clip(physics + shift * (physics > 0), 0, 1)) * (heights == 0)
             write(root / "gain" / "static" / f"{scene}_{k}.png", truth.astype(np.uint8))
             if k == 0 and scene == "a_1":

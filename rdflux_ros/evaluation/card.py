@@ -1,0 +1,107 @@
+"""The card of a model file: what its training wrote down, and the accuracy tables that were measured with it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rdflux_ros.data.radiomapseer import DataError
+from rdflux_ros.model import checkpoint
+from rdflux_ros.model.card import CardFacts, Figures, model_card
+from rdflux_ros.model.radio_model import STAGES, parameters
+
+HEIGHTS = {"above_25m": "z ≥ 25 m", "below_25m": "z < 25 m"}
+SCORES = {"nmse": "NMSE", "nmse_median": "median", "nmse_pooled": "pooled", "ssim": "SSIM", "psnr": "PSNR"}
+LIMITS = (
+    "5.9 GHz, vertical polarisation, isotropic antennas, concrete; receivers 1.5 m above flat ground.",
+    "Trained on single transmitters over streets whose building heights are known.",
+    "Cells that the ray tracer's first-order diffraction leaves dark are dark in the truth, too.",
+)
+
+
+def write_card(path: Path, tables: Sequence[Path], out: Path, summary: str) -> None:
+    """Write the card of a model file as markdown.
+
+    Parameters
+    ----------
+    tables
+        What `evaluate accuracy --json` wrote, measured with this very file.
+    summary
+        What the model is, in a few words.
+
+    Raises
+    ------
+    CheckpointError, DataError
+        The model file cannot be used; a table is none, or was measured with another model.
+    """
+    model, found = checkpoint.load(path)
+    stages = {name: found.notes[name] for name in STAGES if name in found.notes}
+    if not stages:
+        raise DataError(f"{path}: its notes hold no training; cards are made of files that `train` wrote")
+    seconds = sum(notes["seconds"] for notes in stages.values())
+    origin: dict[str, Any] = next((notes for notes in stages.values() if "data" in notes), {})
+    facts = CardFacts(
+        name=path.stem,
+        summary=summary,
+        digest=found.digest,
+        parameters={name: parameters(stage) for name, stage in model.stages.items()},
+        data=str(origin.get("data", "")),
+        training={
+            **{name: _training(notes) for name, notes in stages.items()},
+            "in all": f"{seconds / 60:.0f} minutes on {origin.get('device', 'an unnamed device')}",
+            "commands": ", ".join(f"`train {name}`" for name in stages) + ", all with `config/train.yaml`",
+        },
+        figures=[*(_accuracy(table, found.digest) for table in tables), *_curves(stages)],
+        limits=LIMITS,
+    )
+    out.write_text(model_card(model.config, facts), encoding="utf-8")
+
+
+def _training(notes: dict[str, Any]) -> str:
+    return f"best at step {notes['steps']} of {notes.get('batch', '?')} maps each, {notes['seconds'] / 60:.0f} minutes"
+
+
+def _accuracy(path: Path, digest: str) -> Figures:
+    """The scores of one table, above and below 25 m."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        measured, methods = found["model"], found["methods"]
+        rows = [
+            {
+                "method": name,
+                "transmitters": label,
+                **{title: float(scored[where][key]) for key, title in SCORES.items()},
+                "rms [dB]": float(scored[where]["rmse_db"]),
+            }
+            for name, scored in methods.items()
+            for where, label in HEIGHTS.items()
+            if scored[where]["nmse"] is not None
+        ]
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path}: no table of `evaluate accuracy --json` ({type(error).__name__})") from error
+    if measured is None or measured["digest"] != digest:
+        raise DataError(f"{path}: measured with another model than the card's")
+    resolution = f" --map-resolution {found['map_resolution']:g}"
+    cars = " --cars" * bool(found["cars"])
+    title = f"{found['split']} split of {found['data']}, walls at {found['map_resolution']:g} m, {found['maps']} maps"
+    return Figures(title, rows, f"evaluate accuracy --split {found['split']}{resolution}{cars}")
+
+
+def _curves(notes: dict[str, Any]) -> list[Figures]:
+    """NMSE, or the loss, on validation by step of training."""
+    curves = []
+    for name, stage in notes.items():
+        curve = stage.get("curve", {})
+        answers = any(key.startswith("nmse") for key in curve)
+        shown = {
+            key: values for key, values in curve.items() if key.startswith(("nmse", "physics") if answers else "loss")
+        }
+        rows = [
+            {"step": int(step), **{key: float(values[k]) for key, values in shown.items()}}
+            for k, step in enumerate(curve.get("step", ()))
+        ]
+        if rows:
+            curves.append(Figures(f"Learning curve of the {name} stage, validation maps", rows, f"train {name}"))
+    return curves

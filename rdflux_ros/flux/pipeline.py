@@ -1,0 +1,227 @@
+"""RadioDiff-Flux: the first stage once per region, the last steps for every pose; the full chain and vanilla reuse too.
+
+Papers: (R) RadioDiff, (F) RadioDiff-Flux.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from rdflux_ros.diffusion import ddm
+from rdflux_ros.diffusion.noise import world_noise
+from rdflux_ros.diffusion.schedule import Schedule, split, uniform_schedule
+from rdflux_ros.flux.conditions import base_grey, dynamics_image
+from rdflux_ros.flux.schedules import first_schedule, relative, second_schedule
+from rdflux_ros.model.radio_model import RadioModel
+from rdflux_ros.networks.condition import Condition
+from rdflux_ros.networks.denoiser import LATENT_SIZE, Denoiser, Stage
+from rdflux_ros.propagation.physics_layer import PathGains
+
+Window = tuple[int, int]
+"""Lattice numbers (i, j) of a region: where its noise is anchored."""
+FIRST, SECOND = 1, 2
+"""Stages, as their noise is numbered; step 0 of the first is the chain's start."""
+
+
+@dataclass(frozen=True)
+class StreetsPart:
+    """What the streets alone decide of the method: computed once per region, float16."""
+
+    midpoint: Tensor
+    """z_m [1, latents, 64, 64], where the first stage ends."""
+    condition: Condition
+    """What the streets tell the second stage, a batch of one."""
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of all tensors."""
+        condition = self.condition
+        tensors = [self.midpoint, condition.stem, *condition.keys, *condition.values]
+        tensors += [] if condition.fine is None else [condition.fine]
+        return sum(tensor.nbytes for tensor in tensors)
+
+
+@dataclass(frozen=True)
+class PosePart:
+    """What B transmitters in one region add (`flux.conditions`): dynamic images, physics layer's greys, free cells."""
+
+    dynamics: Tensor
+    """[B, channels, 256, 256]."""
+    base: Tensor
+    """[B, 1, 256, 256]."""
+    free: Tensor
+    """[B or 1, 1, 256, 256] bool: cells that have a value."""
+
+
+class FluxPipeline:
+    """The networks of one model, run as the method says.
+
+    Parameters
+    ----------
+    model
+        With all stages that are asked for.
+    reuse_ratio, static_steps
+        In place of the model's own: R, and the steps of the first stage (0: the paper's R T).
+    temperature
+        In place of the model's own: scale of all noise.
+
+    Raises
+    ------
+    SettingError
+        R T is not whole, or a value is out of bounds.
+    """
+
+    def __init__(
+        self,
+        model: RadioModel,
+        *,
+        reuse_ratio: float | None = None,
+        static_steps: int | None = None,
+        temperature: float | None = None,
+    ) -> None:
+        asked = {"reuse_ratio": reuse_ratio, "static_steps": static_steps, "temperature": temperature}
+        changes = {name: value for name, value in asked.items() if value is not None}
+        self.method = dataclasses.replace(model.config.method, **changes)  # type: ignore[arg-type]
+        self.model = model.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._latents = model.autoencoder.latent_channels
+
+    @property
+    def device(self) -> torch.device:
+        """Where the networks are."""
+        return self.model.autoencoder.latent_mean.device
+
+    def streets(self, image: Tensor, window: Window, *, aligned: bool = True) -> Generator[None, None, StreetsPart]:
+        """The first stage (F §IV) and what the streets tell the second, from a static image [1, 2, 256, 256].
+
+        A generator that stops after each step, so that poses can be answered between them; its return value is the
+        part. `aligned` says whose second stage will be told.
+        """
+        with torch.inference_mode():
+            image = image.contiguous(memory_format=torch.channels_last)
+            condition = self._second(aligned).streets(image).to(torch.float16)
+            stage = self.model.stage("static")
+            predict = predictor(stage, stage.condition(stage.streets(image)))
+        yield
+        schedule = first_schedule(self.method)
+        z = self._noise(window, FIRST, 0)
+        steps = ddm.trajectory(predict, z, schedule, lambda step: self._noise(window, FIRST, step + 1))
+        while True:
+            with torch.inference_mode():
+                found = next(steps, None)
+            if found is None:
+                break
+            z = found
+            yield
+        return StreetsPart(z.to(torch.float16), condition)
+
+    def pose_part(self, gains: PathGains, transmitters: Tensor, free: Tensor, cars: Tensor) -> PosePart:
+        """What B transmitters add, from what the physics layer says of them.
+
+        Parameters
+        ----------
+        transmitters
+            [B, 3] x, y [m] from the window's south-west corner, z [m] above ground.
+        free, cars
+            [B or 1, 256, 256] bool: cells that have a value, cells under cars.
+        """
+        dynamics = dynamics_image(gains, transmitters, free, cars, self.model.config.dynamics.channels)
+        laid_out = dynamics.contiguous(memory_format=torch.channels_last)
+        return PosePart(laid_out, base_grey(gains, free), free[:, None])
+
+    def answer(self, streets: StreetsPart, pose: PosePart, window: Window, *, aligned: bool = True) -> Tensor:
+        """Greys [B, 1, 256, 256] by the second stage from the region's midpoint: aligned, or frozen as in the paper."""
+        condition = self.condition(streets, pose, aligned=aligned)
+        midpoints = streets.midpoint.float().expand(len(pose.dynamics), -1, -1, -1)
+        return self.decoded(self.last_steps(condition, midpoints, window, aligned=aligned), pose)
+
+    @torch.inference_mode()
+    def condition(self, streets: StreetsPart, pose: PosePart, *, aligned: bool = True) -> Condition:
+        """What the second stage is told: the region's kept part, and the encoded dynamic image."""
+        return self._second(aligned).condition(streets.condition.to(torch.float32), pose.dynamics)
+
+    @torch.inference_mode()
+    def last_steps(self, condition: Condition, midpoints: Tensor, window: Window, *, aligned: bool = True) -> Tensor:
+        """The second stage alone: z_m to the estimate of z_0, each [B, latents, 64, 64]."""
+        schedule = second_schedule(self.method)
+        times, scale = schedule, 1.0
+        if aligned:  # relative times make relative noise
+            times, scale = relative(schedule), schedule[0] ** 0.5
+        predict = predictor(self._second(aligned), condition, aligned=aligned)
+        return ddm.sample(predict, midpoints, times, lambda step: scale * self._noise(window, SECOND, step))
+
+    @torch.inference_mode()
+    def decoded(self, latents: Tensor, pose: PosePart) -> Tensor:
+        """Greys [B, 1, 256, 256] on [0, 1], 0 where a cell has no value."""
+        answer = self.model.autoencoder.decode(latents)
+        if self.method.target == "residual":
+            answer = answer + pose.base
+        return answer.clamp(0.0, 1.0) * pose.free
+
+    @torch.inference_mode()
+    def full(self, image: Tensor, pose: PosePart, window: Window, *, steps: int | None = None) -> Tensor:
+        """Greys [B, 1, 256, 256] by the full conditional chain (R), in T steps unless told otherwise."""
+        condition = self._conditional(image, pose)
+        schedule = uniform_schedule(steps or self.method.steps)
+        return self.decoded(self._chain(condition, len(pose.dynamics), schedule, window), pose)
+
+    @torch.inference_mode()
+    def own_midpoint(self, image: Tensor, pose: PosePart, window: Window) -> Tensor:
+        """z_m [B, latents, 64, 64] that the conditional chain makes for these poses: what vanilla reuse keeps (F)."""
+        schedule, _ = split(uniform_schedule(self.method.steps), self.method.reuse_ratio)
+        return self._chain(self._conditional(image, pose), len(pose.dynamics), schedule, window)
+
+    @torch.inference_mode()
+    def vanilla(self, midpoint: Tensor, image: Tensor, pose: PosePart, window: Window) -> Tensor:
+        """Greys [B, 1, 256, 256] by vanilla reuse (F): the chain's last steps from another condition's midpoint."""
+        condition = self._conditional(image, pose)
+        return self.decoded(self.last_steps(condition, midpoint, window, aligned=False), pose)
+
+    def _second(self, aligned: bool) -> Stage:
+        return self.model.stage("aligned" if aligned else "conditional")
+
+    def _conditional(self, image: Tensor, pose: PosePart) -> Condition:
+        stage = self.model.stage("conditional")
+        return stage.condition(stage.streets(image.contiguous(memory_format=torch.channels_last)), pose.dynamics)
+
+    def _chain(self, condition: Condition, batch: int, schedule: Schedule, window: Window) -> Tensor:
+        z = self._noise(window, FIRST, 0).expand(batch, -1, -1, -1)
+        predict = predictor(self.model.stage("conditional"), condition)
+        return ddm.sample(predict, z, schedule, lambda step: self._noise(window, FIRST, step + 1))
+
+    def _noise(self, window: Window, stage: int, step: int) -> Tensor:
+        """World-anchored noise [1, latents, 64, 64] at the method's temperature."""
+        if self.method.temperature == 0.0:
+            return torch.zeros(1, self._latents, LATENT_SIZE, LATENT_SIZE, device=self.device)
+        i, j = window
+        noise = world_noise(i, j, seed=self.method.seed, stage=stage, step=step, channels=self._latents)
+        return self.method.temperature * noise[None].to(self.device)
+
+
+def predictor(
+    stage: Stage, condition: Condition, *, aligned: bool = False
+) -> Callable[[Tensor, ddm.Time], tuple[Tensor, Tensor]]:
+    """(z_t, t or times [B]) to the estimates of (C, ε): bf16 inside on a GPU, float32 outside.
+
+    The aligned stage, whose times are relative, is shown the state as it is: the midpoint is no noise.
+    """
+    denoiser = stage.denoiser
+    assert isinstance(denoiser, Denoiser)
+
+    def predict(z: Tensor, t: ddm.Time) -> tuple[Tensor, Tensor]:
+        times = t if isinstance(t, Tensor) else torch.full((1,), t, device=z.device)
+        shown = z if aligned else z * ddm.signal_share(times)
+        with autocast(z.device):
+            first, second = denoiser(shown.contiguous(memory_format=torch.channels_last), times, condition)
+        return ddm.predictions(z, times, first.float(), second.float())
+
+    return predict
+
+
+def autocast(device: torch.device) -> torch.autocast:
+    """bf16 on a GPU, nothing elsewhere."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda")

@@ -1,0 +1,64 @@
+"""The card of a trained model: its training, its curves, and only tables that were measured with it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from flux_model import random_model
+
+from rdflux_ros.evaluation.evaluate import main
+from rdflux_ros.model import checkpoint
+
+NOTES = {
+    "conditional": {
+        "steps": 40, "seconds": 90, "batch": 8, "data": "12 maps. © OpenStreetMap contributors.", "device": "a CPU",
+        "curve": {"step": [20.0, 40.0], "loss": [2.0, 1.0], "nmse_above": [0.02, 0.0123], "physics_above": [0.03] * 2},
+    },
+    "static": {"steps": 10, "seconds": 30, "batch": 8, "data": "12 maps.", "curve": {"step": [10.0], "loss": [0.75]}},
+}  # fmt: skip
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> tuple[Path, str]:
+    path = tmp_path / "small.safetensors"
+    return path, checkpoint.save(random_model(["conditional", "static"]), path, NOTES)
+
+
+def table(path: Path, digest: str) -> Path:
+    scores = {"nmse": 0.0071, "nmse_median": 0.004, "nmse_pooled": 0.005, "ssim": 0.9, "psnr": 30.0, "rmse_db": 3.5}
+    content = {
+        "split": "test", "data": "city", "map_resolution": 1.0, "maps": 7, "cars": False, "model": {"digest": digest},
+        "methods": {"flux": {"above_25m": scores, "below_25m": {**scores, "nmse": None}}},
+    }  # fmt: skip
+    path.write_text(json.dumps(content))
+    return path
+
+
+def test_a_card_tells_training_curves_and_tables(model: tuple[Path, str], tmp_path: Path) -> None:
+    path, digest = model
+    assert main(["card", "--model", str(path), "--accuracy", str(table(tmp_path / "a.json", digest))]) == 0
+    card = path.with_suffix(".md").read_text()
+    for text in (
+        digest,
+        "© OpenStreetMap",
+        "best at step 40",
+        "2 minutes on a CPU",
+        "| 40 | 0.0123 | 0.03 |",
+        "| 10 | 0.75 |",
+    ):
+        assert text in card, text
+    assert "| flux | z ≥ 25 m | 0.0071 |" in card and "| flux | z < 25 m" not in card
+    assert "`evaluate accuracy --split test --map-resolution 1`" in card
+
+
+def test_tables_of_another_model_and_files_that_are_none_are_refused(
+    model: tuple[Path, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    none = tmp_path / "none.json"
+    none.write_text("[]")
+    for file, says in ((table(tmp_path / "b.json", "00ff"), "another model"), (none, "no table")):
+        assert main(["card", "--model", str(model[0]), "--accuracy", str(file)]) == 2
+        line = capsys.readouterr().err.strip()
+        assert str(file) in line and says in line and "\n" not in line

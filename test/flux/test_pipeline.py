@@ -1,0 +1,147 @@
+"""The two stages as they are run: what is kept, what is told, what equals what."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from flux_model import TINY, random_model
+from torch import Tensor
+
+from rdflux_ros.diffusion import ddm
+from rdflux_ros.flux.pipeline import FluxPipeline, PosePart, StreetsPart, predictor
+from rdflux_ros.flux.schedules import first_schedule
+from rdflux_ros.model.radio_model import RadioModel
+from rdflux_ros.settings import SettingError
+
+WINDOW = (3, -2)
+TOLERANCE = 0.002
+"""Of a grey where float16 is kept in place of float32: 0.2 dB."""
+
+
+@pytest.fixture(scope="module")
+def model() -> RadioModel:
+    return random_model()
+
+
+@pytest.fixture(scope="module")
+def image() -> Tensor:
+    return torch.rand(1, 2, 256, 256, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.fixture(scope="module")
+def pose() -> PosePart:
+    generator = torch.Generator().manual_seed(2)
+    dynamics = torch.rand(2, TINY["dynamics"]["channels"], 256, 256, generator=generator)
+    free = torch.rand(1, 1, 256, 256, generator=generator) > 0.3
+    return PosePart(dynamics, 0.5 * dynamics[:, :1] * free, free)
+
+
+def finished(pipeline: FluxPipeline, image: Tensor, **options: bool) -> tuple[StreetsPart, int]:
+    steps, count = pipeline.streets(image, WINDOW, **options), 0
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value, count
+        count += 1
+
+
+def test_stage_1_stops_after_each_step(model: RadioModel, image: Tensor) -> None:
+    for static_steps in (2, 5):
+        part, count = finished(FluxPipeline(model, static_steps=static_steps), image)
+        assert count == 1 + static_steps
+        assert part.midpoint.shape == (1, 16, 64, 64) and part.midpoint.dtype == torch.float16
+
+
+@pytest.mark.parametrize("aligned", [True, False])
+def test_kept_and_recomputed_midpoints_give_the_same_map(
+    model: RadioModel, image: Tensor, pose: PosePart, aligned: bool
+) -> None:
+    pipeline = FluxPipeline(model)
+    part, _ = finished(pipeline, image, aligned=aligned)
+    static = model.stage("static")
+    with torch.no_grad():
+        predict = predictor(static, static.streets(image))
+        midpoint = ddm.sample(predict, torch.zeros(1, 16, 64, 64), first_schedule(pipeline.method), lambda _: 0.0)
+        streets = model.stage("aligned" if aligned else "conditional").streets(image)
+    exact = pipeline.answer(StreetsPart(midpoint, streets), pose, WINDOW, aligned=aligned)
+    assert (pipeline.answer(part, pose, WINDOW, aligned=aligned) - exact).abs().max() < TOLERANCE
+    other = StreetsPart(midpoint + 1.0, streets)
+    assert (pipeline.answer(other, pose, WINDOW, aligned=aligned) - exact).abs().max() > 2 * TOLERANCE
+
+
+def test_a_batch_is_its_poses_one_by_one(model: RadioModel, image: Tensor, pose: PosePart) -> None:
+    pipeline = FluxPipeline(model, temperature=1.0)
+    part, _ = finished(pipeline, image)
+    both = pipeline.answer(part, pose, WINDOW)
+    for k in range(2):
+        single = PosePart(pose.dynamics[k : k + 1], pose.base[k : k + 1], pose.free)
+        assert torch.allclose(pipeline.answer(part, single, WINDOW)[0], both[k], atol=1e-4)
+    assert not torch.allclose(both[0], both[1], atol=1e-2)
+
+
+def test_cells_without_value_are_0_and_greys_within_1(model: RadioModel, image: Tensor, pose: PosePart) -> None:
+    pipeline = FluxPipeline(model)
+    found = pipeline.answer(finished(pipeline, image)[0], pose, WINDOW)
+    assert found.shape == (2, 1, 256, 256) and found.min() >= 0 and found.max() <= 1
+    assert (found[~pose.free.expand_as(found)] == 0).all()
+
+
+def test_vanilla_reuse_of_its_own_midpoint_is_the_full_chain(model: RadioModel, image: Tensor, pose: PosePart) -> None:
+    pipeline = FluxPipeline(model, reuse_ratio=0.9)
+    own = pipeline.own_midpoint(image, pose, WINDOW)
+    full = pipeline.full(image, pose, WINDOW)
+    assert torch.allclose(pipeline.vanilla(own, image, pose, WINDOW), full, atol=1e-4)
+    others = own.flip(0)
+    assert not torch.allclose(pipeline.vanilla(others, image, pose, WINDOW), full, atol=1e-3)
+
+
+def test_the_aligned_stage_is_told_times_relative_to_the_midpoint(
+    model: RadioModel, image: Tensor, pose: PosePart
+) -> None:
+    pipeline, times = FluxPipeline(model), []
+    part, _ = finished(pipeline, image)
+    frozen, _ = finished(pipeline, image, aligned=False)
+    for name in ("aligned", "conditional"):
+        hook = model.stage(name).denoiser.register_forward_pre_hook(lambda _, given: times.append(float(given[1])))
+        pipeline.answer(part if name == "aligned" else frozen, pose, WINDOW, aligned=name == "aligned")
+        hook.remove()
+    assert times == pytest.approx([1.0, 0.5, 0.02, 0.01])
+
+
+def test_noise_follows_from_the_place_and_the_temperature(model: RadioModel, image: Tensor, pose: PosePart) -> None:
+    cold, warm = FluxPipeline(model), FluxPipeline(model, temperature=1.0)
+    part, _ = finished(cold, image)
+
+    def full(pipeline: FluxPipeline, window: tuple[int, int]) -> Tensor:
+        return pipeline.full(image, pose, window, steps=3)
+
+    assert torch.equal(full(cold, WINDOW), full(cold, (0, 0))), "no noise, no place"
+    assert torch.equal(full(warm, WINDOW), full(warm, WINDOW))
+    assert not torch.allclose(full(warm, WINDOW), full(warm, (0, 0)), atol=1e-2)
+    moved = warm.answer(part, pose, WINDOW) - warm.answer(part, pose, (0, 0))
+    assert moved.abs().max() > 1e-4, "the second stage has noise of its own"
+
+
+def test_a_ratio_that_leaves_no_whole_steps_is_refused(model: RadioModel) -> None:
+    with pytest.raises(SettingError, match=r"reuse_ratio: reuse ratio 0\.985 of 100 steps"):
+        FluxPipeline(model, reuse_ratio=0.985)
+
+
+def test_a_latent_of_the_map_itself_needs_no_base(image: Tensor, pose: PosePart) -> None:
+    pipeline = FluxPipeline(random_model(target="map"))
+    part, _ = finished(pipeline, image)
+    shifted = PosePart(pose.dynamics, pose.base + 0.2, pose.free)
+    assert torch.equal(pipeline.answer(part, pose, WINDOW), pipeline.answer(part, shifted, WINDOW))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_cpu_and_cuda_give_the_same_map(image: Tensor, pose: PosePart) -> None:
+    """Within 1 dB: bf16 on the GPU."""
+    maps = []
+    for device in ("cpu", "cuda"):
+        pipeline = FluxPipeline(random_model().to(device), temperature=1.0)
+        on_device = PosePart(pose.dynamics.to(device), pose.base.to(device), pose.free.to(device))
+        part, _ = finished(pipeline, image.to(device))
+        maps.append(pipeline.answer(part, on_device, WINDOW).cpu())
+    assert (maps[0] - maps[1]).abs().max() < 0.01
