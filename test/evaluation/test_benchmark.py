@@ -70,7 +70,7 @@ def test_what_the_model_lacks_is_left_out(tmp_path: Path, capsys: pytest.Capture
     assert main([*command, "--model", str(model)]) == 0
     found = json.loads(out.read_text())["inference"]
     assert set(found["flux"]) == {"0.98", "0.99"} and "full" not in found and "ratio" not in found
-    assert f"full chain left out: {model} holds no stage conditional" in capsys.readouterr().err
+    assert f"full chain left out: {model}: holds no stage conditional" in capsys.readouterr().err
     assert main([*command, "--model", "none.safetensors"]) == 2
     assert "none.safetensors" in capsys.readouterr().err
 

@@ -136,7 +136,7 @@ def test_what_a_file_lacks_is_left_out_unless_named(folder: Path, capsys: pytest
     printed = capsys.readouterr()
     lines = [line for line in printed.err.splitlines() if line.startswith("evaluate: ")]
     assert [line.split()[2] for line in lines] == ["flux", "aligned", "other_midpoint"]
-    assert f"{model} holds no stage static, aligned" in lines[1]
+    assert f"{model}: holds no stage static, aligned" in lines[1]
     assert "| vanilla" in printed.out and "| flux" not in printed.out
     assert main([*command, "--methods", "physics,aligned"]) == 2
     (line,) = capsys.readouterr().err.splitlines()

@@ -164,7 +164,7 @@ def test_without_map_or_pose_the_node_stays_quiet_and_says_so(planner: Planner) 
 
 
 def test_a_crossing_prepares_one_region_once(planner: Planner) -> None:
-    planner.start_mapper()
+    planner.start_mapper(prefetch_s=0.0)
     planner.ready(streets())
     track = [pose(x, 130.0, stamp_ns=int(x) * SECOND) for x in (128.0, 150.0, 170.0, 180.0, 200.0, 150.0, 130.0, 180.0)]
     for i, message in enumerate(track):
