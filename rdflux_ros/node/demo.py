@@ -470,7 +470,7 @@ def demo(bag: Path, example: Path, out: Path, rate: float, limit: int | None) ->
     answered = sum(planner.answered(pose.stamp_ns) and planner.answers[pose.stamp_ns].method == METHOD for pose in sent)
     if strange:
         raise DemoError(f"{strange} maps with a stamp that no pose had")
-    if answered < ENOUGH * len(sent):
+    if answered < min(ENOUGH * len(sent), len(sent) - 1):  # one that comes while the first region is made may be lost
         raise DemoError(f"{METHOD} answered only {answered} of {len(sent)} poses, at least {ENOUGH:.0%} are expected")
     return 0
 
