@@ -69,6 +69,12 @@ class RegionCache(Generic[T]):
                 self._entries.popitem(last=False)
         entry.set_result(value)
 
+    def peek(self, key: str) -> T | None:
+        """What is there for the key, without counting or using it; None where it is missing or not yet computed."""
+        with self._lock:
+            entry = self._entries.get(key)
+        return entry.result() if entry is not None and entry.done() and entry.exception() is None else None
+
     def discard(self, key: str) -> None:
         """Forget one entry; a missing one is no error."""
         with self._lock:

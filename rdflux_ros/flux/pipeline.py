@@ -6,8 +6,9 @@ Papers: (R) RadioDiff, (F) RadioDiff-Flux.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,6 +18,7 @@ from rdflux_ros.diffusion.noise import world_noise
 from rdflux_ros.diffusion.schedule import Schedule, split, uniform_schedule
 from rdflux_ros.flux.conditions import base_grey, dynamics_image
 from rdflux_ros.flux.schedules import first_schedule, relative, second_schedule
+from rdflux_ros.flux.similarity import environment_distance
 from rdflux_ros.model.radio_model import RadioModel
 from rdflux_ros.networks.condition import Condition
 from rdflux_ros.networks.denoiser import LATENT_SIZE, Denoiser, Stage
@@ -24,26 +26,45 @@ from rdflux_ros.propagation.physics_layer import PathGains
 
 Window = tuple[int, int]
 """Lattice numbers (i, j) of a region: where its noise is anchored."""
+Windows = Window | Sequence[Window]
+"""One for a whole batch, or one for each of it."""
 FIRST, SECOND = 1, 2
 """Stages, as their noise is numbered; step 0 of the first is the chain's start."""
 
 
 @dataclass(frozen=True)
 class StreetsPart:
-    """What the streets alone decide of the method: computed once per region, float16."""
+    """What the streets alone decide of the method: computed once per region, float16; a batch of one, or of many."""
 
     midpoint: Tensor
-    """z_m [1, latents, 64, 64], where the first stage ends."""
+    """z_m [B, latents, 64, 64], where the first stage ends."""
     condition: Condition
-    """What the streets tell the second stage, a batch of one."""
+    """What the streets tell the second stage."""
+    made_for: Condition | None = None
+    """What the streets told that the midpoint was made for, where it is reused for similar ones (F §IV)."""
+
+    @property
+    def approximate(self) -> bool:
+        """The midpoint is one of similar streets."""
+        return self.made_for is not None
 
     @property
     def nbytes(self) -> int:
         """Memory of all tensors."""
-        condition = self.condition
-        tensors = [self.midpoint, condition.stem, *condition.keys, *condition.values]
-        tensors += [] if condition.fine is None else [condition.fine]
-        return sum(tensor.nbytes for tensor in tensors)
+        return self.midpoint.nbytes + self.condition.nbytes
+
+    def to(self, target: torch.dtype | torch.device | str) -> StreetsPart:
+        """The part in another dtype or on another device."""
+        made_for = None if self.made_for is None else self.made_for.to(target)
+        return StreetsPart(self.midpoint.to(target), self.condition.to(target), made_for)
+
+
+def joined(parts: Sequence[StreetsPart]) -> StreetsPart:
+    """Parts of several regions as one batch, for a pose in each."""
+    if len(parts) == 1:
+        return parts[0]
+    conditions = [part.condition for part in parts]
+    return StreetsPart(torch.cat([part.midpoint for part in parts]), Condition.joined(conditions))
 
 
 @dataclass(frozen=True)
@@ -95,15 +116,29 @@ class FluxPipeline:
         """Where the networks are."""
         return self.model.autoencoder.latent_mean.device
 
-    def streets(self, image: Tensor, window: Window, *, aligned: bool = True) -> Generator[None, None, StreetsPart]:
+    def streets(
+        self,
+        image: Tensor,
+        window: Window,
+        *,
+        aligned: bool = True,
+        similar: StreetsPart | None = None,
+        similarity_threshold: float = 0.0,
+    ) -> Generator[None, None, StreetsPart]:
         """The first stage (F §IV) and what the streets tell the second, from a static image [1, 2, 256, 256].
 
         A generator that stops after each step, so that poses can be answered between them; its return value is the
-        part. `aligned` says whose second stage will be told.
+        part. `aligned` says whose second stage will be told. Where the streets are no farther than the threshold from
+        those that the midpoint of `similar` was made for (D_env, F eq. 16), it is kept.
         """
         with torch.inference_mode():
             image = image.contiguous(memory_format=torch.channels_last)
             condition = self._second(aligned).streets(image).to(torch.float16)
+        if similar is not None:
+            origin = similar.made_for or similar.condition
+            if environment_distance(condition, origin) <= similarity_threshold:
+                return StreetsPart(similar.midpoint, condition, origin)
+        with torch.inference_mode():
             stage = self.model.stage("static")
             predict = predictor(stage, stage.condition(stage.streets(image)))
         yield
@@ -133,8 +168,11 @@ class FluxPipeline:
         laid_out = dynamics.contiguous(memory_format=torch.channels_last)
         return PosePart(laid_out, base_grey(gains, free), free[:, None])
 
-    def answer(self, streets: StreetsPart, pose: PosePart, window: Window, *, aligned: bool = True) -> Tensor:
-        """Greys [B, 1, 256, 256] by the second stage from the region's midpoint: aligned, or frozen as in the paper."""
+    def answer(self, streets: StreetsPart, pose: PosePart, window: Windows, *, aligned: bool = True) -> Tensor:
+        """Greys [B, 1, 256, 256] by the second stage from the region's midpoint: aligned, or frozen as in the paper.
+
+        `streets` is the part of one region for all poses, or `joined` parts, one for each; `window` likewise.
+        """
         condition = self.condition(streets, pose, aligned=aligned)
         midpoints = streets.midpoint.float().expand(len(pose.dynamics), -1, -1, -1)
         return self.decoded(self.last_steps(condition, midpoints, window, aligned=aligned), pose)
@@ -145,7 +183,7 @@ class FluxPipeline:
         return self._second(aligned).condition(streets.condition.to(torch.float32), pose.dynamics)
 
     @torch.inference_mode()
-    def last_steps(self, condition: Condition, midpoints: Tensor, window: Window, *, aligned: bool = True) -> Tensor:
+    def last_steps(self, condition: Condition, midpoints: Tensor, window: Windows, *, aligned: bool = True) -> Tensor:
         """The second stage alone: z_m to the estimate of z_0, each [B, latents, 64, 64]."""
         schedule = second_schedule(self.method)
         times, scale = schedule, 1.0
@@ -193,13 +231,15 @@ class FluxPipeline:
         predict = predictor(self.model.stage("conditional"), condition)
         return ddm.sample(predict, z, schedule, lambda step: self._noise(window, FIRST, step + 1))
 
-    def _noise(self, window: Window, stage: int, step: int) -> Tensor:
-        """World-anchored noise [1, latents, 64, 64] at the method's temperature."""
+    def _noise(self, window: Windows, stage: int, step: int) -> Tensor:
+        """World-anchored noise at the method's temperature, [1 or B, latents, 64, 64] for one window or for each."""
         if self.method.temperature == 0.0:
             return torch.zeros(1, self._latents, LATENT_SIZE, LATENT_SIZE, device=self.device)
-        i, j = window
-        noise = world_noise(i, j, seed=self.method.seed, stage=stage, step=step, channels=self._latents)
-        return self.method.temperature * noise[None].to(self.device)
+        each: Sequence[Any] = [window] if isinstance(window[0], int) else window
+        noise = [
+            world_noise(i, j, seed=self.method.seed, stage=stage, step=step, channels=self._latents) for i, j in each
+        ]
+        return self.method.temperature * torch.stack(noise).to(self.device)
 
 
 def predictor(

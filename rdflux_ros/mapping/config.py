@@ -31,6 +31,23 @@ class MapperConfig:
     prefetch_s: float = setting(
         3.0, "how far ahead the region that a live track is about to enter is prepared [s]", minimum=0.0, maximum=60.0
     )
+    similarity_threshold: float = setting(
+        0.0,
+        "largest distance D_env of changed streets from those that a midpoint was made for at which it is kept, and "
+        "the answer marked approximate; 0: every change makes a new one",
+        minimum=0.0,
+        maximum=100.0,
+    )
+    stations: str = setting(
+        "", "fixed base stations, 'x y z; x y z' in the map frame [m], served together with what moves; empty: none"
+    )
+    tx_power_dbm: float = setting(23.0, "transmit power, for coverage [dBm]", minimum=-50.0, maximum=80.0)
+    sensitivity_dbm: float = setting(
+        -90.0, "received power from which a cell is covered [dBm]", minimum=-150.0, maximum=50.0
+    )
+    path_max_poses: int = setting(
+        50, "poses of a planned path that are answered; a longer one is thinned evenly", minimum=1, maximum=10_000
+    )
     building_height_m: float = setting(
         25.0, "height of a building whose height no height map knows [m]", minimum=2.0, maximum=500.0
     )
@@ -42,5 +59,7 @@ class MapperConfig:
     map_max_cells: int = setting(
         50_000_000, "most cells of a map, as it comes and as it is kept", minimum=1, maximum=1_000_000_000
     )
-    cache_size: int = setting(100, "regions whose static part is kept", minimum=1, maximum=10_000)
+    cache_size: int = setting(100, "regions whose static part is kept in memory", minimum=1, maximum=10_000)
+    cache_file: str = setting("", "file that keeps static parts, so that a restart is warm; empty: none")
+    cache_file_size: int = setting(1000, "regions kept in cache_file", minimum=1, maximum=1_000_000)
     reflection_order: int = setting(4, "walls a reflected ray may meet", minimum=0, maximum=6)

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from rdflux_ros.mapping.config import MapperConfig
 from rdflux_ros.radio.grid import Grid
+from rdflux_ros.settings import SettingError
 
 MAX_CELLS_PER_METRE = 4
 """Walls are kept down to 0.25 m."""
@@ -65,6 +66,26 @@ def checked_pose(position: Sequence[float], orientation_xyzw: Sequence[float] | 
     return Pose(x, y, z, int(stamp_ns))
 
 
+def parsed_stations(text: str) -> list[Pose]:
+    """Fixed base stations out of the setting `stations`, ``x y z; x y z`` in the map frame [m].
+
+    Raises
+    ------
+    SettingError
+        The text is no such list.
+    """
+    found = []
+    for entry in filter(str.strip, text.split(";")):
+        try:
+            x, y, z = (float(value) for value in entry.split())
+        except ValueError:
+            raise SettingError(f"stations = {text!r}: '{entry.strip()}' must be three numbers, x y z [m]") from None
+        if not all(math.isfinite(value) for value in (x, y, z)):
+            raise SettingError(f"stations = {text!r}: '{entry.strip()}' is not finite")
+        found.append(Pose(x, y, z))
+    return found
+
+
 # --- occupancy grids ------------------------------------------------------------------------------------------------
 
 
@@ -75,6 +96,8 @@ class OccupancyInput:
     data: NDArray[np.int8]
     grid: Grid
     frame_id: str
+    stamp_ns: int = 0
+    """0: as old as a file."""
 
 
 def checked_occupancy(
@@ -86,6 +109,7 @@ def checked_occupancy(
     origin_quaternion: Sequence[float],
     frame_id: str,
     max_cells: int,
+    stamp_ns: int = 0,
 ) -> OccupancyInput:
     """An occupancy grid whose parts fit together.
 
@@ -117,7 +141,13 @@ def checked_occupancy(
     grid = Grid(
         width, height, _decimal(resolution), float(origin_xyz[0]), float(origin_xyz[1]), _yaw(origin_quaternion)
     )
-    return OccupancyInput(cells.reshape(height, width), grid, frame_id)
+    return OccupancyInput(cells.reshape(height, width), grid, frame_id, stamp_ns)
+
+
+def obstacle_cells(obstacles: OccupancyInput, window: Grid, config: MapperConfig) -> NDArray[np.bool_]:
+    """Cells of a window in which an obstacle stands; occupied wins, beyond the obstacles' grid there are none."""
+    occupied = obstacles.data >= config.occupied_threshold
+    return _resampled(occupied, obstacles.grid, window, np.False_)
 
 
 def _malformed(what: str) -> InputError:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
-from collections import defaultdict
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,25 +12,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rdflux_ros.flux.conditions import mean_heights, streets_image
-from rdflux_ros.flux.loading import load_model
-from rdflux_ros.flux.midpoints import RegionCache
-from rdflux_ros.flux.pipeline import FluxPipeline, StreetsPart
+from rdflux_ros.flux.loading import LoadedModel, load_model
+from rdflux_ros.flux.pipeline import FluxPipeline, joined
 from rdflux_ros.mapping.config import MapperConfig
-from rdflux_ros.mapping.inputs import InputError, Pose, StreetMap
-from rdflux_ros.mapping.regions import (
-    Region,
-    RegionTracker,
-    content_key,
-    crop,
-    footprint,
-    height_at,
-    nearest_region,
-)
+from rdflux_ros.mapping.inputs import InputError, OccupancyInput, Pose, StreetMap, obstacle_cells
+from rdflux_ros.mapping.regions import Region, RegionTracker, height_at, nearest_region, points_along
+from rdflux_ros.mapping.static_parts import StaticPart, StaticParts
 from rdflux_ros.model.checkpoint import CheckpointError
-from rdflux_ros.propagation.facades import Facades, trace_facades
+from rdflux_ros.model.config import MethodConfig
 from rdflux_ros.propagation.physics_layer import PathGains, PhysicsConfig, PhysicsLayer
-from rdflux_ros.radio.grid import MARGIN_M, WINDOW_M
+from rdflux_ros.radio.grid import LATTICE_M, MARGIN_M, WINDOW_M
 from rdflux_ros.radio.radio_map import MIDPOINT_PENDING, RadioMap, Transmitter
 from rdflux_ros.radio.units import FLOOR_GAIN_DB, FLOOR_PATHLOSS_DB, GREY_SPAN_DB
 from rdflux_ros.settings import SettingError
@@ -42,39 +33,16 @@ Z_RANGE_M = (5.0, 120.0)
 BATCH = 16
 """Transmitters in one pass."""
 NO_MIDPOINT = "the first stage failed"
+OUT_OF_MEMORY = "the memory is full"
 NOT_FINITE = "the network's answer is not finite"
 STALE_S = 10.0
 """Poses farther apart tell nothing of the speed [s]."""
-
-
-@dataclass
-class StaticPart:
-    """What the streets alone decide of a region: walls, cells without value [256, 256], the method's part.
-
-    The method's part is made step by step, so that poses can be answered meanwhile.
-    """
-
-    facades: Facades
-    buildings: NDArray[np.bool_]
-    steps: Generator[None, None, StreetsPart] | None = None
-    """What is left to do for the method's part; None: nothing."""
-    streets: StreetsPart | None = None
-
-    @property
-    def ready(self) -> bool:
-        """Nothing is left to do."""
-        return self.steps is None
-
-    def advance(self) -> None:
-        """Take one step; one that fails leaves the part without the method's."""
-        if self.steps is not None:
-            steps, self.steps = self.steps, None
-            try:
-                next(steps)
-            except StopIteration as end:
-                self.streets = end.value
-            else:
-                self.steps = steps
+DEVICE_RETRY_S = 10.0
+"""A GPU that is missing or was lost is looked for again after so long [s]."""
+REMEMBERED = 32
+"""Regions whose obstacle cells are."""
+MAIN = "pose"
+"""Name of the track of the one transmitter that most maps have."""
 
 
 @dataclass
@@ -84,6 +52,23 @@ class _Track:
     tracker: RegionTracker = field(default_factory=RegionTracker)
     last: Pose | None = None
     ahead: Region | None = None
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """One transmitter to be answered, in which region."""
+
+    region: Region
+    pose: Pose
+    transmitter: Transmitter
+    z: float
+    """As it is answered: within the range of the model, but above the roof it stands on [m]."""
+
+    @property
+    def point(self) -> tuple[float, float, float]:
+        """(x, y) from the window's south-west corner, z as it is answered [m]."""
+        grid = self.region.grid
+        return self.transmitter.x - grid.origin_x, self.transmitter.y - grid.origin_y, self.z
 
 
 def select_device(name: str) -> torch.device:
@@ -97,39 +82,71 @@ def select_device(name: str) -> torch.device:
 class RadioMapper:
     """Answers poses over one map of streets. Not thread-safe: one thread owns it.
 
+    Parameters
+    ----------
+    keep_going
+        Where CUDA is asked for and there is none, or it is lost, let the physics layer answer on the CPU, say so in
+        every answer, and look for the GPU again from time to time.
+
     Raises
     ------
     SettingError
         `device` is ``cuda`` and there is none, or `reuse_ratio` leaves no whole steps.
     MissingModelError, CheckpointError
         There is no such model file, or it cannot be used.
+    InputError
+        ``cache_file``: it cannot be used.
     """
 
-    def __init__(self, config: MapperConfig | None = None) -> None:
+    def __init__(self, config: MapperConfig | None = None, *, keep_going: bool = False) -> None:
         self.config = config or MapperConfig()
-        self.device = select_device(self.config.device)
+        self._keep_going = keep_going
         self._physics = PhysicsLayer(PhysicsConfig(reflection_order=self.config.reflection_order))
-        self._flux, self._shaped_by = self._pipeline()
-        self._cache: RegionCache[StaticPart] = RegionCache(self.config.cache_size)
+        self.trouble = ""
+        """Why the physics layer answers on the CPU in place of what was asked for; empty where it does not."""
+        self._sought_at = time.monotonic()
         self._hits = 0
-        self._keys: dict[Region, str] = {}
-        self._track = _Track()
+        self._tracks: dict[str, _Track] = {}
+        self._path: NDArray[np.float64] | None = None
         self._streets: StreetMap | None = None
+        self._obstacles: OccupancyInput | None = None
+        self._obstacles_outdated = False
+        self._cars: dict[Region, NDArray[np.bool_]] = {}
+        try:
+            self._start(select_device(self.config.device))
+        except SettingError as error:
+            if not keep_going or self.config.device != "cuda":
+                raise
+            load_model(self.config.model, torch.device("cpu"))  # a bad model file is an error all the same
+            self._start(torch.device("cpu"), trouble=str(error))
 
-    def _pipeline(self) -> tuple[FluxPipeline | None, tuple[object, ...]]:
-        """The networks, and what of them shapes a midpoint."""
-        config = self.config
-        loaded = load_model(config.model, self.device)
+    def _start(self, device: torch.device, trouble: str = "") -> None:
+        """Have everything on a device; in trouble without the networks."""
+        self.device, self.trouble = device, trouble
+        self._loaded = None if trouble else load_model(self.config.model, device)
+        self._flux = self._pipeline(self._loaded, self.config)
+        self._parts = StaticParts(self.config, device)
+        self._parts.use(self._flux, self._shaped_by(self.config), self.config)
+        if self._streets is not None:
+            self._parts.set_streets(self._streets)
+
+    @staticmethod
+    def _pipeline(loaded: LoadedModel | None, config: MapperConfig) -> FluxPipeline | None:
         if loaded is None:
-            return None, ()
+            return None
         if lacking := loaded.lacks("static", "aligned" if config.aligned else "conditional"):
             raise CheckpointError(lacking)
-        pipeline = FluxPipeline(
+        return FluxPipeline(
             loaded.model,
             reuse_ratio=config.reuse_ratio or None,
             static_steps=None if config.static_steps < 0 else config.static_steps,
         )
-        return pipeline, (loaded.digest, pipeline.method, config.aligned)
+
+    def _shaped_by(self, config: MapperConfig) -> tuple[object, ...]:
+        """What of the networks shapes a midpoint."""
+        if self._flux is None or self._loaded is None:
+            return ()
+        return self._loaded.digest, self._flux.method, config.aligned
 
     @property
     def streets(self) -> StreetMap | None:
@@ -137,35 +154,86 @@ class RadioMapper:
         return self._streets
 
     @property
+    def method(self) -> MethodConfig | None:
+        """How the model is run; None where the physics layer answers alone."""
+        return None if self._flux is None else self._flux.method
+
+    @property
     def regions_prepared(self) -> int:
         """How often a region's static part was computed."""
-        return self._cache.misses
+        return self._parts.prepared
+
+    @property
+    def regions_loaded(self) -> int:
+        """How often a region's static part was found in the cache file."""
+        return self._parts.loaded
 
     @property
     def region_hits(self) -> int:
         """How many passes found their region's static part ready."""
         return self._hits
 
+    def reconfigure(self, config: MapperConfig) -> None:
+        """Use other settings from the next answer on, all at once or, where one cannot be used, none.
+
+        `model`, `device`, `cache_size`, `cache_file`, `cache_file_size` and `reflection_order` stay as they are. What
+        shapes the streets concerns the next map.
+
+        Raises
+        ------
+        SettingError
+            `reuse_ratio` leaves no whole steps.
+        CheckpointError
+            The model lacks the stage that `aligned` asks for.
+        """
+        kept = ("model", "device", "cache_size", "cache_file", "cache_file_size", "reflection_order")
+        config = dataclasses.replace(config, **{name: getattr(self.config, name) for name in kept})
+        flux = self._pipeline(self._loaded, config)
+        self.config, self._flux = config, flux
+        self._parts.use(flux, self._shaped_by(config), config)
+
+    def check(self, config: MapperConfig) -> None:
+        """Raise what `reconfigure` would; from any thread."""
+        self._pipeline(self._loaded, config)
+
     def set_streets(self, street_map: StreetMap) -> None:
         """Answer on this map from now on; only regions whose content changed are prepared again."""
         self._streets = street_map
-        self._keys.clear()
+        self._parts.set_streets(street_map)
+
+    def set_obstacles(self, obstacles: OccupancyInput | None, *, outdated: bool = False) -> None:
+        """Vehicles and whatever else the map does not hold, in the map's frame; None: not any more.
+
+        Occupied cells have no value in an answer. `outdated` says that obstacles were known, but too long ago.
+        """
+        self._obstacles, self._obstacles_outdated = obstacles, outdated
+        self._cars.clear()
+
+    def set_path(self, points: Sequence[tuple[float, float]]) -> None:
+        """Where the main track will fly [m]: regions along it are prepared before they are entered; empty: unknown."""
+        self._path = np.array(points, float).reshape(-1, 2) if len(points) else None
 
     def reset_track(self) -> None:
-        """Forget the live track's region."""
-        self._track = _Track()
+        """Forget the live tracks' regions."""
+        self._tracks.clear()
 
     def clear_cache(self) -> None:
         """Forget all static parts."""
-        self._cache.clear()
+        self._parts.clear()
+
+    def close(self) -> None:
+        """Close the cache file; a closed mapper answers no more."""
+        self._parts.close()
 
     def warm_up(self) -> None:
         """Run everything once on empty streets, so that the first pose does not pay for it."""
         side = WINDOW_M + 2 * int(MARGIN_M)
-        static = self._computed(np.zeros((side, side), np.float32), np.zeros((WINDOW_M, WINDOW_M), bool), 1.0, (0, 0))
+        free = np.zeros((side, side), np.float32), np.zeros((WINDOW_M, WINDOW_M), bool), 1.0, (0, 0)
+        static = self._parts.computed(*free)
         while not static.ready:
             static.advance()
-        self._pathloss(self._flux, static, [(128.0, 128.0, 30.0)], (0, 0), {})
+        asked = _Asked(Region(0, 0), Pose(0.0, 0.0, 30.0), Transmitter(0.0, 0.0, 30.0), 30.0)
+        self._pathloss(self._flux, [asked], [static], {})
 
     def transmitter(self, pose: Pose) -> Transmitter:
         """Where the antenna of a pose is, if it can be answered.
@@ -185,70 +253,108 @@ class RadioMapper:
         if z <= 0:
             raise InputError("pose_below_ground", f"{where} puts the antenna {-z:.1f} m below the ground")
         roof = height_at(streets, pose.x, pose.y, self.config)
-        if min(z, _clamped(z)) <= roof:
+        if z <= roof:
             raise InputError("pose_inside_building", f"{where} is inside a building {roof:.1f} m high")
         return Transmitter(pose.x, pose.y, z)
 
-    def answer(self, pose: Pose, *, wait: bool = True) -> RadioMap:
-        """The live track's next answer: keeps its region near the centre; raises as `transmitter` does.
+    def refusal(self, pose: Pose) -> InputError | None:
+        """Why `transmitter` refuses a pose; None where it does not."""
+        try:
+            self.transmitter(pose)
+        except InputError as error:
+            return error
+        return None
 
-        Where the region's midpoint is not ready, the answer waits for it. Without `wait` only the track's first pose
-        does; later ones get the physics layer's answer, and `work` makes the midpoint between answers.
-        """
+    def _asked(self, pose: Pose, region: Region) -> _Asked:
+        """Raises as `transmitter` does."""
         transmitter = self.transmitter(pose)
-        region = self._track.tracker.update(pose.x, pose.y)
-        answer = self._answers(region, [pose], [transmitter], wait=wait or self._track.last is None)[0]
-        self._look_ahead(pose)
-        return answer
+        low, high = Z_RANGE_M
+        z = min(max(transmitter.z, low), high)
+        on_roof = z <= height_at(self._map(), pose.x, pose.y, self.config)
+        return _Asked(region, pose, transmitter, transmitter.z if on_roof else z)
+
+    def answer(self, pose: Pose, *, wait: bool = True) -> RadioMap:
+        """The main track's next answer, as `answer_tracks`; raises as `transmitter` does."""
+        return self.answer_tracks({MAIN: pose}, wait=wait)[MAIN]
+
+    def answer_tracks(self, poses: Mapping[str, Pose], *, wait: bool = True) -> dict[str, RadioMap]:
+        """The next answers of live tracks, in one pass: each keeps its region near the centre.
+
+        Where a region's midpoint is not ready, its answer waits for it. Without `wait` only a track's first pose does;
+        later ones get the physics layer's answer, and `work` makes the midpoint between answers. Raises as
+        `transmitter` does, and then leaves all tracks as they were.
+        """
+        for pose in poses.values():
+            self.transmitter(pose)
+        asked, waited = [], set()
+        for name, pose in poses.items():
+            track = self._tracks.setdefault(name, _Track())
+            asked.append(self._asked(pose, track.tracker.update(pose.x, pose.y)))
+            if wait or track.last is None:
+                waited.add(asked[-1].region)
+        answers = dict(zip(poses, self._answers(asked, waited), strict=True))
+        for name, pose in poses.items():
+            self._look_ahead(name, pose)
+        return answers
 
     def work(self) -> bool:
-        """One step of what the live track needs: its region's static part, then the one ahead; False: nothing to do.
+        """One step towards the static parts of the live tracks' regions, then of those ahead; False: nothing to do."""
+        self._seek_device()
+        if self._streets is None:
+            return False
+        tracks = list(self._tracks.values())
+        needed = [*(track.tracker.region for track in tracks), *(track.ahead for track in tracks)]
+        return any(self._parts.advance(region) for region in needed if region is not None)
 
-        Raises whatever a step raises; the region is then answered by the physics layer.
-        """
-        for region in (self._track.tracker.region, self._track.ahead):
-            if region is None or self._streets is None:
-                continue
-            static, known = self._static_part(region)  # an unknown one has its walls traced here, which is a step
-            if known and static.ready:
-                continue
-            if known:
-                static.advance()
-            return True
-        return False
-
-    def _look_ahead(self, pose: Pose) -> None:
-        """Where the track leads within `prefetch_s`, at the speed since the last pose."""
-        last, self._track.last = self._track.last, pose
+    def _look_ahead(self, name: str, pose: Pose) -> None:
+        """Where the track leads within `prefetch_s`: along the planned path, or straight on as since the last pose."""
+        track = self._tracks[name]
+        last, track.last = track.last, pose
         seconds = 0.0 if last is None else (pose.stamp_ns - last.stamp_ns) * 1e-9
-        if last is None or not 0.0 < seconds < STALE_S:
-            return
-        times = self.config.prefetch_s / seconds
-        self._track.ahead = self._track.tracker.ahead(
-            pose.x, pose.y, (pose.x - last.x) * times, (pose.y - last.y) * times
-        )
+        step = np.zeros(2)
+        if last is not None and 0.0 < seconds < STALE_S:
+            step = np.array([pose.x - last.x, pose.y - last.y]) / seconds * self.config.prefetch_s
+        way = np.array([[pose.x, pose.y], [pose.x + step[0], pose.y + step[1]]])
+        if name == MAIN and self._path is not None and self.config.prefetch_s > 0:
+            reach = max(float(np.hypot(*step)), float(LATTICE_M))
+            way = points_along(self._path, pose.x, pose.y, reach)
+        track.ahead = track.tracker.ahead(way)
 
     def query(self, pose: Pose) -> RadioMap:
-        """The answer of the nearest region; the live track stays as it is; raises as `transmitter` does."""
-        transmitter = self.transmitter(pose)
-        return self._answers(nearest_region(pose.x, pose.y), [pose], [transmitter])[0]
+        """The answer of the nearest region; the live tracks stay as they are; raises as `transmitter` does."""
+        return self.answer_batch([pose])[0]
+
+    def query_steps(self, pose: Pose) -> Generator[None, None, RadioMap]:
+        """`query` as a generator that stops after each step towards the region's static part."""
+        yield from self.prepare_steps(pose)
+        return self.query(pose)
+
+    def prepare_steps(self, pose: Pose) -> Generator[None, None, None]:
+        """Prepare the region that is nearest to a pose, one step at a time; raises as `transmitter` does."""
+        self.transmitter(pose)
+        region = nearest_region(pose.x, pose.y)
+        while self._parts.advance(region):
+            yield
+
+    def is_prepared(self, pose: Pose) -> bool:
+        """Whether the region that is nearest to a pose has its static part; `prepare_steps` makes it."""
+        return self._streets is not None and self._parts.has(nearest_region(pose.x, pose.y))
 
     def physics_answer(self, pose: Pose, region: Region) -> RadioMap:
         """The physics layer's answer in a stated region, to stand beside a model's; raises as `transmitter` does."""
-        return self._answers(region, [pose], [self.transmitter(pose)], physics=True)[0]
+        return self._answers([self._asked(pose, region)], {region}, physics=True)[0]
 
     def answer_batch(self, poses: Sequence[Pose]) -> list[RadioMap]:
-        """`query` for many poses, those of one region in one pass; the first that cannot be answered raises."""
-        transmitters = [self.transmitter(pose) for pose in poses]
-        groups: dict[Region, list[int]] = defaultdict(list)
-        for index, pose in enumerate(poses):
-            groups[nearest_region(pose.x, pose.y)].append(index)
+        """`query` for many poses, up to 16 in one pass; the first that cannot be answered raises."""
+        for pose in poses:
+            self.transmitter(pose)  # a region's lattice numbers want finite numbers
+        asked = [self._asked(pose, nearest_region(pose.x, pose.y)) for pose in poses]
+        order = sorted(range(len(asked)), key=lambda index: asked[index].region)  # those of a region share its walls
         answers: dict[int, RadioMap] = {}
-        for region, members in groups.items():
-            for start in range(0, len(members), BATCH):
-                part = members[start : start + BATCH]
-                found = self._answers(region, [poses[i] for i in part], [transmitters[i] for i in part])
-                answers.update(zip(part, found, strict=True))
+        for start in range(0, len(order), BATCH):
+            part = order[start : start + BATCH]
+            found = self._answers([asked[index] for index in part], {asked[index].region for index in part})
+            answers.update(zip(part, found, strict=True))
         return [answers[index] for index in range(len(poses))]
 
     def _map(self) -> StreetMap:
@@ -256,120 +362,162 @@ class RadioMapper:
             raise InputError("no_map", "no map yet")
         return self._streets
 
-    def _answers(
-        self,
-        region: Region,
-        poses: Sequence[Pose],
-        transmitters: Sequence[Transmitter],
-        *,
-        wait: bool = True,
-        physics: bool = False,
-    ) -> list[RadioMap]:
-        """One pass over one region; the times are shared out evenly."""
-        flux = None if physics else self._flux
+    def _answers(self, asked: Sequence[_Asked], waited: set[Region], *, physics: bool = False) -> list[RadioMap]:
+        """One pass; where the GPU is lost in it, the pass that the CPU then makes."""
+        try:
+            return self._pass(asked, waited, None if physics else self._flux)
+        except RuntimeError as error:
+            if self.device.type != "cuda" or not self._keep_going:
+                raise
+            self._parts.close()
+            self._start(torch.device("cpu"), trouble=f"the GPU was lost: {' '.join(str(error).split())}")
+            self._sought_at = time.monotonic()
+            return self._pass(asked, waited, None)
+
+    def _seek_device(self) -> None:
+        """Go on as asked for where the GPU is back."""
+        if self.trouble and time.monotonic() - self._sought_at > DEVICE_RETRY_S:
+            self._sought_at = time.monotonic()
+            if torch.cuda.is_available():
+                self._parts.close()
+                self._start(select_device(self.config.device))
+
+    def _pass(self, asked: Sequence[_Asked], waited: set[Region], flux: FluxPipeline | None) -> list[RadioMap]:
+        """One pass over one region or several; the times are shared out evenly."""
         start = time.perf_counter()
-        static, hit = self._static_part(region)
-        hit = hit and (flux is None or static.ready)
-        self._hits += hit and not physics
-        while wait and flux is not None and not static.ready:
-            static.advance()
-        latency = {"region": 0.0 if hit else _milliseconds_since(start)}
-        grid = region.grid
-        points = [(t.x - grid.origin_x, t.y - grid.origin_y, _clamped(t.z)) for t in transmitters]
-        pathloss, method, fallback = self._pathloss(flux, static, points, (region.i, region.j), latency)
+        statics, hits = [], []
+        for one in asked:
+            static, hit = self._parts.get(one.region)
+            hits.append(hit and (flux is None or static.ready))
+            if flux is not None and one.region in waited:
+                self._parts.finish(one.region)
+            statics.append(static)
+        self._hits += all(hits) and flux is self._flux
+        latency = {"region": _milliseconds_since(start)}
+        found, methods = self._pathloss(flux, asked, statics, latency)
         latency["total"] = _milliseconds_since(start)
-        return [
-            RadioMap(
-                pathloss_db=pathloss[k],
-                grid=grid,
-                transmitter=transmitter,
-                stamp_ns=pose.stamp_ns,
-                frame_id=self._map().frame_id,
-                method=method,
-                region=(region.i, region.j),
-                cache="hit" if hit else "miss",
-                extrapolated=_clamped(transmitter.z) != transmitter.z,
-                fallback=fallback,
-                reuse_ratio=flux.method.reuse_ratio if flux is not None and method == "flux" else None,
-                latency_ms={name: value / len(poses) for name, value in latency.items()},
+        answers = []
+        for k, (one, static, (method, fallback)) in enumerate(zip(asked, statics, methods, strict=True)):
+            cache = "approximate" if static.approximate and method == "flux" else "hit" if hits[k] else "miss"
+            answers.append(
+                RadioMap(
+                    pathloss_db=found[k],
+                    grid=one.region.grid,
+                    transmitter=one.transmitter,
+                    stamp_ns=one.pose.stamp_ns,
+                    frame_id=self._map().frame_id,
+                    method=method,
+                    region=(one.region.i, one.region.j),
+                    cache=cache,
+                    extrapolated=not Z_RANGE_M[0] <= one.transmitter.z <= Z_RANGE_M[1],
+                    fallback=fallback,
+                    reuse_ratio=flux.method.reuse_ratio if flux is not None and method == "flux" else None,
+                    obstacles="used" if self._obstacles else "outdated" if self._obstacles_outdated else "none",
+                    latency_ms={name: value / len(asked) for name, value in latency.items()},
+                )
             )
-            for k, (pose, transmitter) in enumerate(zip(poses, transmitters, strict=True))
-        ]
+        return answers
 
     def _pathloss(
         self,
         flux: FluxPipeline | None,
-        static: StaticPart,
-        transmitters: Sequence[tuple[float, float, float]],
-        window: tuple[int, int],
+        asked: Sequence[_Asked],
+        statics: Sequence[StaticPart],
         latency: dict[str, float],
-    ) -> tuple[NDArray[np.float32], str, str]:
-        """Pathloss [B, 256, 256] dB of transmitters in window coordinates, NaN in buildings; method and fallback."""
+    ) -> tuple[NDArray[np.float32], list[tuple[str, str]]]:
+        """Pathloss [B, 256, 256] dB, NaN where there is no value; (method, fallback) of each."""
         start = time.perf_counter()
-        points = torch.tensor(transmitters, dtype=torch.float32, device=self.device)
-        gains = self._physics(static.facades, points)
+        points = torch.tensor([one.point for one in asked], dtype=torch.float32, device=self.device)
+        gains = self._gains(statics, points)
         latency["physics"] = _milliseconds_since(start)
-        found, method, fallback = None, "physics", ""
-        if flux is not None and static.streets is None:
-            method, fallback = "physics_fallback", NO_MIDPOINT if static.ready else MIDPOINT_PENDING
-        elif flux is not None:
-            start = time.perf_counter()
-            found, method = self._refined(flux, static, gains, points, window), "flux"
-            latency["network"] = _milliseconds_since(start)
-            if not np.isfinite(found).all():
-                found, method, fallback = None, "physics_fallback", NOT_FINITE
-        if found is None:
-            found = -gains.gain_db().cpu().numpy()
+        found = -gains.gain_db().cpu().numpy()
+        fallback = self.trouble
+        methods = [("physics_fallback", fallback) if fallback else ("physics", "")] * len(asked)
+        if flux is not None:
+            methods = [
+                ("physics_fallback", f"{NO_MIDPOINT}: {part.failure}" if part.failure else MIDPOINT_PENDING)
+                for part in statics
+            ]
+            ready = [k for k, part in enumerate(statics) if part.streets is not None]
+            if ready:
+                start = time.perf_counter()
+                self._refine(flux, asked, statics, gains, points, ready, found, methods)
+                latency["network"] = _milliseconds_since(start)
         np.minimum(found, FLOOR_PATHLOSS_DB, out=found)
-        found[:, static.buildings] = np.nan
-        return found, method, fallback
+        for values, one, static in zip(found, asked, statics, strict=True):
+            values[static.buildings] = np.nan
+            if self._obstacles is not None:
+                values[self._obstacle_cells(one.region)] = np.nan
+        return found, methods
+
+    def _gains(self, statics: Sequence[StaticPart], points: Tensor) -> PathGains:
+        """The physics layer's answers, those of neighbours in the batch that share their walls in one call."""
+        runs: list[list[int]] = []
+        for k, static in enumerate(statics):
+            if k and static.facades is statics[k - 1].facades:
+                runs[-1].append(k)
+            else:
+                runs.append([k])
+        return PathGains.joined([self._physics(statics[run[0]].facades, points[run]) for run in runs])
+
+    def _refine(
+        self,
+        flux: FluxPipeline,
+        asked: Sequence[_Asked],
+        statics: Sequence[StaticPart],
+        gains: PathGains,
+        points: Tensor,
+        ready: Sequence[int],
+        found: NDArray[np.float32],
+        methods: list[tuple[str, str]],
+    ) -> None:
+        """Put the method's pathloss in place of the physics layer's where the midpoint is ready, all in one batch."""
+        try:
+            refined = self._refined(
+                flux, [asked[k] for k in ready], [statics[k] for k in ready], gains.of(ready), points[list(ready)]
+            )
+        except torch.OutOfMemoryError as error:
+            torch.cuda.empty_cache()
+            for k in ready:
+                methods[k] = "physics_fallback", f"{OUT_OF_MEMORY}: {' '.join(str(error).split())}"
+            return
+        for k, values in zip(ready, refined, strict=True):
+            if np.isfinite(values).all():
+                found[k], methods[k] = values, ("flux", "")
+            else:
+                methods[k] = "physics_fallback", NOT_FINITE
 
     def _refined(
-        self, flux: FluxPipeline, static: StaticPart, gains: PathGains, points: Tensor, window: tuple[int, int]
+        self,
+        flux: FluxPipeline,
+        asked: Sequence[_Asked],
+        statics: Sequence[StaticPart],
+        gains: PathGains,
+        points: Tensor,
     ) -> NDArray[np.float32]:
-        """The method's pathloss."""
-        assert static.streets is not None
-        free = ~torch.from_numpy(static.buildings).to(self.device)[None]
-        pose = flux.pose_part(gains, points, free, torch.zeros_like(free))
-        grey = flux.answer(static.streets, pose, window, aligned=self.config.aligned)
+        """The method's pathloss [B, 256, 256]."""
+        buildings = np.stack([static.buildings for static in statics])
+        cars = np.zeros_like(buildings)
+        if self._obstacles is not None:
+            cars = np.stack([self._obstacle_cells(one.region) for one in asked]) & ~buildings
+        on_device = (torch.from_numpy(cells).to(self.device) for cells in (~(buildings | cars), cars))
+        pose = flux.pose_part(gains, points, *on_device)
+        parts = [static.streets for static in statics if static.streets is not None]
+        same = all(part is parts[0] for part in parts)
+        streets = parts[0] if same else joined(parts)
+        windows = [(one.region.i, one.region.j) for one in asked]
+        grey = flux.answer(streets, pose, windows[0] if same else windows, aligned=self.config.aligned)
         return -(FLOOR_GAIN_DB + GREY_SPAN_DB * grey[:, 0]).cpu().numpy()
 
-    def _static_part(self, region: Region) -> tuple[StaticPart, bool]:
-        """The region's part, its walls at least; whether it was there."""
-        key = self._keys.get(region)
-        seen = None
-        if key is None:  # cut and hashed once per region and map
-            seen = self._seen(region)
-            noisy = self._flux is not None and self._flux.method.temperature > 0
-            place = (region,) if noisy else ()  # noise is anchored to the world
-            key = self._keys[region] = content_key(*seen[:2], *self._shaped_by, *place)
-
-        def compute() -> StaticPart:
-            return self._computed(*(seen or self._seen(region)), (region.i, region.j))
-
-        return self._cache.get_or_compute(key, compute)
-
-    def _computed(
-        self, heights: NDArray[np.float32], buildings: NDArray[np.bool_], resolution: float, window: tuple[int, int]
-    ) -> StaticPart:
-        facades = trace_facades(heights, resolution, self.device)
-        steps = None
-        if self._flux is not None:
-            footprint = torch.from_numpy(buildings).to(self.device)[None]
-            image = streets_image(mean_heights(facades)[None], footprint)
-            steps = self._flux.streets(image, window, aligned=self.config.aligned)
-        return StaticPart(facades, buildings, steps)
-
-    def _seen(self, region: Region) -> tuple[NDArray[np.float32], NDArray[np.bool_], float]:
-        """What the region sees of the streets: heights [m] and their resolution [m], cells without value."""
-        streets = self._map()
-        return crop(streets, region, self.config), footprint(streets, region, self.config), streets.grid.resolution
+    def _obstacle_cells(self, region: Region) -> NDArray[np.bool_]:
+        """[256, 256] cells of the region in which an obstacle stands; resampled once."""
+        assert self._obstacles is not None
+        if region not in self._cars:
+            if len(self._cars) >= REMEMBERED:
+                self._cars.clear()
+            self._cars[region] = obstacle_cells(self._obstacles, region.grid, self.config)
+        return self._cars[region]
 
 
 def _milliseconds_since(start: float) -> float:
     return 1e3 * (time.perf_counter() - start)
-
-
-def _clamped(z: float) -> float:
-    low, high = Z_RANGE_M
-    return min(max(z, low), high)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,15 +61,16 @@ class RegionTracker:
             self._region = nearest_region(x, y)
         return self._region
 
-    def ahead(self, x: float, y: float, dx: float, dy: float) -> Region | None:
-        """The region that will be entered next on the straight way from (x, y) over (dx, dy) [m]; None for none."""
+    def ahead(self, way: NDArray[np.float64]) -> Region | None:
+        """The region that will be entered next on the way through the points [N, 2] [m]; None for none."""
         if self._region is None:
             return None
-        parts = max(1, math.ceil(math.hypot(dx, dy) / STEP_M))
-        for part in range(1, parts + 1):
-            px, py = x + dx * part / parts, y + dy * part / parts
-            if not self._keeps(self._region, px, py):
-                return nearest_region(px, py)
+        for (x, y), (to_x, to_y) in pairwise(way):
+            parts = max(1, math.ceil(math.hypot(to_x - x, to_y - y) / STEP_M))
+            for part in range(1, parts + 1):
+                px, py = x + (to_x - x) * part / parts, y + (to_y - y) * part / parts
+                if not self._keeps(self._region, px, py):
+                    return nearest_region(px, py)
         return None
 
     def reset(self) -> None:
@@ -79,6 +81,25 @@ class RegionTracker:
     def _keeps(region: Region, x: float, y: float) -> bool:
         cx, cy = region.centre
         return abs(x - cx) <= HYSTERESIS_M and abs(y - cy) <= HYSTERESIS_M
+
+
+def points_along(path: NDArray[np.float64], x: float, y: float, reach: float) -> NDArray[np.float64]:
+    """The way from (x, y) to the nearest point of a path and `reach` on along it; points [N, 2] [m]."""
+    here = np.array([x, y])
+    starts, legs = path[:-1], np.diff(path, axis=0)
+    if len(path) == 1:
+        return np.stack([here, path[0]])
+    squares = (legs**2).sum(axis=1)
+    shares = np.clip(((here - starts) * legs).sum(axis=1) / np.maximum(squares, 1e-12), 0.0, 1.0)
+    feet = starts + shares[:, None] * legs
+    nearest = int(((feet - here) ** 2).sum(axis=1).argmin())
+    way, last, left = [here, feet[nearest]], feet[nearest], reach
+    for point in path[nearest + 1 :]:
+        length = math.dist(last, point)
+        if length >= left:
+            return np.stack([*way, last + (point - last) * left / length])
+        way, last, left = [*way, point], point, left - length
+    return np.stack(way)
 
 
 def crop(street_map: StreetMap, region: Region, config: MapperConfig) -> NDArray[np.float32]:

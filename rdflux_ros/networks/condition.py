@@ -126,6 +126,22 @@ class Condition:
             fine,
         )
 
+    @staticmethod
+    def joined(parts: Sequence[Condition]) -> Condition:
+        """One batch of several."""
+        keys = [torch.cat(level) for level in zip(*(part.keys for part in parts), strict=True)]
+        values = [torch.cat(level) for level in zip(*(part.values for part in parts), strict=True)]
+        fine = [part.fine for part in parts if part.fine is not None]
+        return Condition(
+            torch.cat([part.stem for part in parts]), tuple(keys), tuple(values), torch.cat(fine) if fine else None
+        )
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of all tensors."""
+        fine = [] if self.fine is None else [self.fine]
+        return sum(tensor.nbytes for tensor in (self.stem, *self.keys, *self.values, *fine))
+
     def to(self, target: torch.dtype | torch.device | str) -> Condition:
         """The condition in another dtype or on another device."""
         keys, values = (tuple(tensor.to(target) for tensor in tensors) for tensors in (self.keys, self.values))

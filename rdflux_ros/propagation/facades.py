@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import cv2
 import numpy as np
@@ -96,6 +97,15 @@ class Facades:
         owners = (self, self.corners)
         values = [getattr(owner, field.name) for owner in owners for field in fields(owner)]
         return sum(value.nbytes for value in values if isinstance(value, Tensor))
+
+    def to(self, device: torch.device | str) -> Facades:
+        """The same on another device."""
+
+        def moved(owner: Any) -> dict[str, Any]:
+            values = {field.name: getattr(owner, field.name) for field in fields(owner)}
+            return {name: value.to(device) for name, value in values.items() if isinstance(value, Tensor)}
+
+        return replace(self, **moved(self), corners=replace(self.corners, **moved(self.corners)))
 
     def height_at(self, x: Tensor, y: Tensor) -> Tensor:
         """Building heights [m] at window coordinates [m], nearest sample; 0 beyond the raster."""

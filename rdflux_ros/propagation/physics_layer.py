@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
 from typing import TypeVar
 
 import torch
@@ -50,6 +50,17 @@ class PathGains:
     def total(self) -> Tensor:
         """Power sum of all mechanisms."""
         return self.line_of_sight + self.diffraction + self.reflections + self.ground_bounces
+
+    @staticmethod
+    def joined(parts: Sequence[PathGains]) -> PathGains:
+        """One batch of several."""
+        if len(parts) == 1:
+            return parts[0]
+        return PathGains(*(torch.cat([getattr(part, f.name) for part in parts]) for f in fields(PathGains)))
+
+    def of(self, members: Sequence[int]) -> PathGains:
+        """Some of the batch."""
+        return PathGains(*(getattr(self, f.name)[list(members)] for f in fields(self)))
 
     def gain_db(self) -> Tensor:
         """Total path gain [dB]; -300 where nothing arrives."""

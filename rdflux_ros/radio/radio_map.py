@@ -48,6 +48,13 @@ class RadioMap:
         Why the physics layer answered in the network's place; empty where it did not.
     reuse_ratio
         Share of the denoising that the midpoint spared; None where no network answered.
+    obstacles
+        Of dynamic obstacles: ``none`` known, ``used``, or ``outdated`` and left out.
+    server
+        [rows, cols] int8 number of the strongest transmitter in `servers`, -1 where there is no value; None where one
+        transmitter alone is answered.
+    servers
+        Names of the transmitters, in the order of their numbers.
     latency_ms
         Time of each part [ms], by name; ``total`` is the whole answer.
     """
@@ -63,4 +70,7 @@ class RadioMap:
     extrapolated: bool = False
     fallback: str = ""
     reuse_ratio: float | None = None
+    obstacles: str = "none"
+    server: NDArray[np.int8] | None = None
+    servers: tuple[str, ...] = ()
     latency_ms: dict[str, float] = field(default_factory=dict)

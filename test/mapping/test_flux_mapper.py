@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from rdflux_ros.mapping.inputs import OccupancyInput, Pose, StreetMap, street_ma
 from rdflux_ros.mapping.mapper import RadioMapper
 from rdflux_ros.mapping.regions import Region
 from rdflux_ros.model import checkpoint
+from rdflux_ros.model.shipped import MissingModelError
 from rdflux_ros.radio.grid import Grid
 from rdflux_ros.settings import SettingError
 
@@ -127,19 +129,102 @@ def test_an_answer_that_is_not_finite_is_replaced_and_says_so(mapper: RadioMappe
     assert mapper.answer(pose).method == "flux", "recovers by itself"
 
 
-def test_a_first_stage_that_fails_is_told_once_and_then_replaced(mapper: RadioMapper) -> None:
+def test_a_first_stage_that_fails_is_replaced_and_tried_again(
+    mapper: RadioMapper, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def failing(*_: object) -> None:
-        raise RuntimeError("out of memory")
+        raise torch.OutOfMemoryError("3 GiB wanted")
 
+    monkeypatch.setattr("rdflux_ros.mapping.static_parts.RETRY_S", 0.2)
     hook = mapper._flux.model.stage("static").denoiser.register_forward_pre_hook(failing)  # type: ignore[union-attr]
-    first, second = flight(2)
-    with pytest.raises(RuntimeError, match="out of memory"):
-        mapper.answer(first, wait=False)
-    found = mapper.answer(second, wait=False)
-    assert (found.method, found.fallback) == ("physics_fallback", "the first stage failed")
+    found = mapper.answer(flight(1)[0], wait=False)
+    assert (found.method, found.fallback) == (
+        "physics_fallback",
+        "the first stage failed: OutOfMemoryError: 3 GiB wanted",
+    )
+    assert np.isfinite(found.pathloss_db).any()
     hook.remove()
-    mapper.clear_cache()
-    assert mapper.answer(second).method == "flux"
+    time.sleep(0.3)
+    assert mapper.answer(flight(1)[0]).method == "flux", "recovers by itself"
+
+
+def test_memory_that_is_full_is_told_and_recovers(mapper: RadioMapper) -> None:
+    def failing(*_: object) -> None:
+        raise torch.OutOfMemoryError("3 GiB wanted")
+
+    pose = flight(1)[0]
+    mapper.answer(pose)
+    hook = mapper._flux.model.stage("aligned").denoiser.register_forward_pre_hook(failing)  # type: ignore[union-attr]
+    found = mapper.answer(pose)
+    assert (found.method, found.fallback) == ("physics_fallback", "the memory is full: 3 GiB wanted")
+    hook.remove()
+    assert mapper.answer(pose).method == "flux"
+
+
+def test_without_the_gpu_that_is_asked_for_the_physics_layer_answers_and_says_why(
+    config: MapperConfig, streets: StreetMap
+) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU here")
+    mapper = RadioMapper(dataclasses.replace(config, device="cuda"), keep_going=True)
+    mapper.set_streets(streets)
+    found = mapper.answer(flight(1)[0])
+    assert found.method == "physics_fallback" and "device = 'cuda'" in found.fallback
+    with pytest.raises(MissingModelError, match="nowhere"):
+        RadioMapper(dataclasses.replace(config, device="cuda", model="nowhere.safetensors"), keep_going=True)
+
+
+def test_another_reuse_ratio_from_the_next_answer_on(mapper: RadioMapper, config: MapperConfig) -> None:
+    pose = flight(1)[0]
+    assert mapper.answer(pose).reuse_ratio == 0.98
+    mapper.reconfigure(dataclasses.replace(config, reuse_ratio=0.95, model="ignored", cache_size=1))
+    other = mapper.answer(pose)
+    assert (other.reuse_ratio, other.cache) == (0.95, "miss")
+    with pytest.raises(SettingError, match="reuse_ratio"):
+        mapper.reconfigure(dataclasses.replace(config, reuse_ratio=0.955))
+    assert mapper.answer(pose).reuse_ratio == 0.95, "as it was"
+    mapper.reconfigure(config)
+    assert mapper.answer(pose).cache == "hit", "the first midpoint is still there"
+
+
+def test_a_small_change_keeps_the_midpoint_where_the_threshold_says_so(config: MapperConfig) -> None:
+    """D_env against the threshold; what changed is compared with what the midpoint was made for."""
+    data = np.zeros((400, 700), np.int8)
+    data[130:150, 100:120] = 100
+    changed = data.copy()
+    changed[200:203, 30:33] = 100
+    pose = Pose(70.0, 180.0, 30.0)
+    found = {}
+    for threshold in (0.0, 1e-6, 100.0):
+        settings = dataclasses.replace(config, similarity_threshold=threshold)
+        mapper = RadioMapper(settings)
+        answers = []
+        for cells in (data, changed, changed):
+            mapper.set_streets(street_map(OccupancyInput(cells, Grid(700, 400), "town"), settings))
+            answers.append(mapper.answer(pose))
+        found[threshold] = [answer.cache for answer in answers]
+        assert np.isnan(answers[-1].pathloss_db[answers[-1].grid.cells(31.5, 201.5)]), (
+            "the walls are always the new ones"
+        )
+    assert found == {0.0: ["miss", "miss", "hit"], 1e-6: ["miss", "miss", "hit"], 100.0: ["miss"] + ["approximate"] * 2}
+
+
+def test_obstacles_have_no_value_and_say_so(mapper: RadioMapper) -> None:
+    pose = flight(1)[0]
+    before = mapper.answer(pose)
+    cars = np.zeros((40, 60), np.int8)
+    cars[10:12, 20:24] = 100  # at 0.5 m, from (60, 210): x 70..72, y 215..216
+    mapper.set_obstacles(OccupancyInput(cars, Grid(60, 40, 0.5, 60.0, 210.0), "town"))
+    found = mapper.answer(pose)
+    x, y = found.grid.centre_mesh()
+    under = (x > 70) & (x < 72) & (y > 215) & (y < 216)
+    assert under.sum() == 2
+    np.testing.assert_array_equal(np.isnan(found.pathloss_db), np.isnan(before.pathloss_db) | under)
+    assert np.nanmax(np.abs(found.pathloss_db - before.pathloss_db)) > 0, "the network is told of them"
+    mapper.set_obstacles(None, outdated=True)
+    gone = mapper.answer(pose)
+    np.testing.assert_array_equal(gone.pathloss_db, before.pathloss_db)
+    assert [answer.obstacles for answer in (before, found, gone)] == ["none", "used", "outdated"]
 
 
 def test_other_midpoints_are_other_entries(config: MapperConfig, streets: StreetMap) -> None:
@@ -149,7 +234,7 @@ def test_other_midpoints_are_other_entries(config: MapperConfig, streets: Street
         made = RadioMapper(dataclasses.replace(config, **changes))
         made.set_streets(streets)
         made.answer(flight(1)[0])
-        keys += made._keys.values()
+        keys += made._parts._keys.values()
     assert len(set(keys)) == 5
 
 

@@ -1,0 +1,141 @@
+"""Several transmitters as one radio map: the strongest server at each cell."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from rdflux_ros.mapping.inputs import InputError, Pose, parsed_stations
+from rdflux_ros.mapping.mapper import RadioMapper
+from rdflux_ros.radio.grid import Grid
+from rdflux_ros.radio.radio_map import RadioMap
+from rdflux_ros.radio.units import NO_VALUE
+
+
+@dataclass(frozen=True)
+class Served:
+    """What came of one request: the map of all transmitters, None where none is answered; who was refused and why."""
+
+    radio_map: RadioMap | None
+    refused: dict[str, InputError] = field(default_factory=dict)
+
+
+class Servers:
+    """Moving transmitters by name, each with its last pose and map, and fixed stations, whose maps outlast the poses.
+
+    Parameters
+    ----------
+    names
+        Of the moving ones; the stations are ``station 0`` and so on after them. A server's number is its place.
+    """
+
+    def __init__(self, mapper: RadioMapper, names: Sequence[str]) -> None:
+        self._mapper = mapper
+        self._moving = tuple(names)
+        self._poses: dict[str, Pose] = {}
+        self._maps: dict[str, RadioMap] = {}
+        self._stations: dict[str, Pose] = {}
+        self.place_stations(mapper.config.stations)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All servers by number."""
+        return (*self._moving, *self._stations)
+
+    def place_stations(self, text: str) -> None:
+        """Have the stations that the setting `stations` says; `SettingError` where it says nothing that can be read."""
+        self._stations = {f"station {k}": pose for k, pose in enumerate(parsed_stations(text))}
+        self.forget_maps()
+
+    def forget_maps(self) -> None:
+        """Streets or obstacles have changed: no earlier map holds any more."""
+        self._maps.clear()
+
+    def start_over(self) -> None:
+        """Forget where the moving ones were; the stations' maps hold."""
+        self._mapper.reset_track()
+        self._poses.clear()
+        for name in self._moving:
+            self._maps.pop(name, None)
+
+    def prepare_steps(self) -> Generator[None, None, None]:
+        """Prepare the stations' regions, one step at a time; until then the stations are left out of every map."""
+        for pose in self._stations.values():
+            if self._mapper.refusal(pose) is None:
+                yield from self._mapper.prepare_steps(pose)
+
+    def answer(self, poses: Mapping[str, Pose], current: Sequence[str] = (), stamp_ns: int | None = None) -> Served:
+        """The map of the transmitters that have new poses, of those still current, and of all stations.
+
+        Parameters
+        ----------
+        poses
+            New poses by name, answered in one pass.
+        current
+            Other moving transmitters whose last pose still holds; answered again where their maps were forgotten.
+        stamp_ns
+            Of the map where no pose is new: what made it be answered.
+        """
+        again = {name: self._poses[name] for name in current if name in self._poses and name not in self._maps}
+        moving = {**again, **poses}
+        fixed = {name: pose for name, pose in self._stations.items() if name not in self._maps}
+        asked = {**moving, **fixed}
+        refused = {name: error for name, pose in asked.items() if (error := self._mapper.refusal(pose)) is not None}
+        fixed = {name: pose for name, pose in fixed.items() if name in refused or self._mapper.is_prepared(pose)}
+        for name in refused:
+            for group in (moving, fixed, self._poses, self._maps):
+                group.pop(name, None)
+        if moving:
+            self._maps |= self._mapper.answer_tracks(moving, wait=False)
+            self._poses |= moving
+        self._maps |= dict(zip(fixed, self._mapper.answer_batch(list(fixed.values())), strict=True))
+        held = {*moving, *current, *self._stations}
+        members = [name for name in self.names if name in held and name in self._maps]
+        if not members or (poses and not moving):
+            return Served(None, refused)
+        newest = max(moving, key=lambda name: moving[name].stamp_ns) if moving else members[0]
+        found = strongest({name: self._maps[name] for name in members}, newest, self.names)
+        return Served(found if stamp_ns is None else replace(found, stamp_ns=stamp_ns), refused)
+
+
+def strongest(maps: Mapping[str, RadioMap], shown: str, names: Sequence[str]) -> RadioMap:
+    """The least pathloss of all maps at each cell, on the smallest grid that holds all their windows.
+
+    Parameters
+    ----------
+    maps
+        By name, in one frame, on 1 m grids along its axes.
+    shown
+        Whose stamp, method and latency the whole has.
+    names
+        Of all servers, by number.
+    """
+    if len(names) == 1:
+        return replace(maps[shown], servers=tuple(names))
+    grids = [answer.grid for answer in maps.values()]
+    west, south = min(grid.origin_x for grid in grids), min(grid.origin_y for grid in grids)
+    east = max(grid.origin_x + grid.width for grid in grids)
+    north = max(grid.origin_y + grid.height for grid in grids)
+    grid = Grid(round(east - west), round(north - south), 1.0, west, south)
+    pathloss = np.full(grid.shape, np.nan, np.float32)
+    server = np.full(grid.shape, NO_VALUE, np.int8)
+    for name, answer in maps.items():
+        row, col = round(answer.grid.origin_y - south), round(answer.grid.origin_x - west)
+        window = slice(row, row + answer.grid.height), slice(col, col + answer.grid.width)
+        with np.errstate(invalid="ignore"):
+            better = (answer.pathloss_db < pathloss[window]) | np.isnan(pathloss[window])
+        better &= ~np.isnan(answer.pathloss_db)
+        pathloss[window][better] = answer.pathloss_db[better]
+        server[window][better] = names.index(name)
+    return replace(
+        maps[shown],
+        pathloss_db=pathloss,
+        grid=grid,
+        server=server,
+        servers=tuple(names),
+        extrapolated=any(answer.extrapolated for answer in maps.values()),
+        fallback=next((answer.fallback for answer in maps.values() if answer.fallback), ""),
+        method="physics_fallback" if any(answer.fallback for answer in maps.values()) else maps[shown].method,
+    )

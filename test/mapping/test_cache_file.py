@@ -1,0 +1,83 @@
+"""The cache file: a restart finds what was made, whatever happened to the process, and nothing that is stale."""
+
+from __future__ import annotations
+
+import dataclasses
+import sqlite3
+from pathlib import Path
+
+import numpy as np
+import pytest
+from flux_model import model_file
+
+from rdflux_ros.mapping.config import MapperConfig
+from rdflux_ros.mapping.inputs import InputError, OccupancyInput, Pose, street_map
+from rdflux_ros.mapping.mapper import RadioMapper
+from rdflux_ros.radio.grid import Grid
+
+POSE = Pose(70.0, 200.0, 30.0)
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> MapperConfig:
+    return MapperConfig(
+        model=str(model_file(tmp_path / "tiny.safetensors")),
+        device="cpu",
+        reflection_order=1,
+        static_steps=1,
+        cache_file=str(tmp_path / "regions.db"),
+    )
+
+
+def started(config: MapperConfig) -> RadioMapper:
+    data = np.zeros((400, 500), np.int8)
+    data[130:150, 100:120] = 100
+    made = RadioMapper(config)
+    made.set_streets(street_map(OccupancyInput(data, Grid(500, 400), "town"), config))
+    return made
+
+
+def test_a_restart_computes_nothing_again(config: MapperConfig) -> None:
+    before = started(config)
+    first = before.answer(POSE)
+    after = started(config)  # the first process may as well have been killed
+    second = after.answer(POSE)
+    assert (first.cache, second.cache) == ("miss", "hit")
+    assert (after.regions_prepared, after.regions_loaded) == (0, 1)
+    np.testing.assert_array_equal(first.pathloss_db, second.pathloss_db)
+
+
+def test_what_is_shaped_by_something_else_is_not_found(config: MapperConfig) -> None:
+    started(config).answer(POSE)
+    for changes in ({"reuse_ratio": 0.95}, {"model": "physics"}, {"building_height_m": 12.0}):
+        other = started(dataclasses.replace(config, **changes))
+        assert other.answer(POSE).cache == "miss"
+
+
+def test_the_file_is_bounded_and_can_be_cleared(config: MapperConfig) -> None:
+    mapper = started(dataclasses.replace(config, cache_file_size=1))
+    for x in (70.0, 330.0):
+        mapper.query(dataclasses.replace(POSE, x=x))
+    again = started(dataclasses.replace(config, cache_file_size=1))
+    assert [again.query(dataclasses.replace(POSE, x=x)).cache for x in (330.0, 70.0)] == ["hit", "miss"]
+    again.clear_cache()
+    assert started(config).query(POSE).cache == "miss"
+
+
+def test_a_damaged_row_is_made_again(config: MapperConfig) -> None:
+    started(config).answer(POSE)
+    with sqlite3.connect(config.cache_file) as database:
+        database.execute("UPDATE static_parts_1 SET content = substr(content, 1, length(content) / 2)")
+    assert started(config).answer(POSE).cache == "miss"
+    assert started(config).answer(POSE).cache == "hit"
+
+
+@pytest.mark.parametrize("content", [b"not a database, but long enough to look at" * 40, None])
+def test_a_file_that_cannot_be_used_is_named(config: MapperConfig, content: bytes | None) -> None:
+    path = Path(config.cache_file)
+    if content is None:
+        path.mkdir()
+    else:
+        path.write_bytes(content)
+    with pytest.raises(InputError, match=r"cache_file = '.*regions\.db'"):
+        RadioMapper(config)
