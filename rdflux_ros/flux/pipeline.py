@@ -19,6 +19,7 @@ from rdflux_ros.diffusion.schedule import Schedule, split, uniform_schedule
 from rdflux_ros.flux.conditions import base_grey, dynamics_image
 from rdflux_ros.flux.schedules import first_schedule, relative, second_schedule
 from rdflux_ros.flux.similarity import environment_distance
+from rdflux_ros.model.config import MethodConfig
 from rdflux_ros.model.radio_model import RadioModel
 from rdflux_ros.networks.condition import Condition
 from rdflux_ros.networks.denoiser import LATENT_SIZE, Denoiser, Stage
@@ -106,8 +107,7 @@ class FluxPipeline:
         temperature: float | None = None,
     ) -> None:
         asked = {"reuse_ratio": reuse_ratio, "static_steps": static_steps, "temperature": temperature}
-        changes = {name: value for name, value in asked.items() if value is not None}
-        self.method = dataclasses.replace(model.config.method, **changes)  # type: ignore[arg-type]
+        self.method = changed(model.config.method, **asked)
         self.model = model.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._latents = model.autoencoder.latent_channels
 
@@ -240,6 +240,11 @@ class FluxPipeline:
             world_noise(i, j, seed=self.method.seed, stage=stage, step=step, channels=self._latents) for i, j in each
         ]
         return self.method.temperature * torch.stack(noise).to(self.device)
+
+
+def changed(method: MethodConfig, **asked: float | None) -> MethodConfig:
+    """A model's method with what was asked for in place of its own; `SettingError` where that fits no steps."""
+    return dataclasses.replace(method, **{name: value for name, value in asked.items() if value is not None})  # type: ignore[arg-type]
 
 
 def predictor(

@@ -6,14 +6,15 @@ import dataclasses
 import time
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rdflux_ros.flux.loading import LoadedModel, load_model
-from rdflux_ros.flux.pipeline import FluxPipeline, joined
+from rdflux_ros.flux.loading import load_model
+from rdflux_ros.flux.pipeline import FluxPipeline, changed, joined
 from rdflux_ros.mapping.config import MapperConfig
 from rdflux_ros.mapping.inputs import InputError, OccupancyInput, Pose, StreetMap, obstacle_cells
 from rdflux_ros.mapping.regions import Region, RegionTracker, height_at, nearest_region, points_along
@@ -31,7 +32,9 @@ __all__ = ["MapperConfig", "RadioMapper", "StaticPart", "select_device"]
 Z_RANGE_M = (5.0, 120.0)
 """Heights above ground that are answered as they are [m]; others are clamped and marked."""
 BATCH = 16
-"""Transmitters in one pass."""
+"""Transmitters in one pass at most."""
+POLITE_BATCH = 2
+"""As many as are answered in one pass on a CPU while live poses wait: a larger one keeps them longer than it saves."""
 NO_MIDPOINT = "the first stage failed"
 OUT_OF_MEMORY = "the memory is full"
 NOT_FINITE = "the network's answer is not finite"
@@ -124,23 +127,24 @@ class RadioMapper:
         """Have everything on a device; in trouble without the networks."""
         self.device, self.trouble = device, trouble
         self._loaded = None if trouble else load_model(self.config.model, device)
-        self._flux = self._pipeline(self._loaded, self.config)
+        self._flux = self._pipeline(self.config)
         self._parts = StaticParts(self.config, device)
         self._parts.use(self._flux, self._shaped_by(self.config), self.config)
         if self._streets is not None:
             self._parts.set_streets(self._streets)
 
-    @staticmethod
-    def _pipeline(loaded: LoadedModel | None, config: MapperConfig) -> FluxPipeline | None:
-        if loaded is None:
-            return None
-        if lacking := loaded.lacks("static", "aligned" if config.aligned else "conditional"):
+    def _pipeline(self, config: MapperConfig) -> FluxPipeline | None:
+        """The networks, run as the settings say."""
+        self.check(config)
+        return None if self._loaded is None else FluxPipeline(self._loaded.model, **_asked_method(config))
+
+    def check(self, config: MapperConfig) -> None:
+        """Raise what `reconfigure` would; from any thread."""
+        if self._loaded is None:
+            return
+        if lacking := self._loaded.lacks("static", "aligned" if config.aligned else "conditional"):
             raise CheckpointError(lacking)
-        return FluxPipeline(
-            loaded.model,
-            reuse_ratio=config.reuse_ratio or None,
-            static_steps=None if config.static_steps < 0 else config.static_steps,
-        )
+        changed(self._loaded.model.config.method, **_asked_method(config))
 
     def _shaped_by(self, config: MapperConfig) -> tuple[object, ...]:
         """What of the networks shapes a midpoint."""
@@ -152,6 +156,11 @@ class RadioMapper:
     def streets(self) -> StreetMap | None:
         """The map that poses are answered on."""
         return self._streets
+
+    @property
+    def polite_batch(self) -> int:
+        """How many transmitters to answer in one pass while live poses may come."""
+        return BATCH if self.device.type == "cuda" else POLITE_BATCH
 
     @property
     def method(self) -> MethodConfig | None:
@@ -188,13 +197,9 @@ class RadioMapper:
         """
         kept = ("model", "device", "cache_size", "cache_file", "cache_file_size", "reflection_order")
         config = dataclasses.replace(config, **{name: getattr(self.config, name) for name in kept})
-        flux = self._pipeline(self._loaded, config)
+        flux = self._pipeline(config)
         self.config, self._flux = config, flux
         self._parts.use(flux, self._shaped_by(config), config)
-
-    def check(self, config: MapperConfig) -> None:
-        """Raise what `reconfigure` would; from any thread."""
-        self._pipeline(self._loaded, config)
 
     def set_streets(self, street_map: StreetMap) -> None:
         """Answer on this map from now on; only regions whose content changed are prepared again."""
@@ -521,3 +526,11 @@ class RadioMapper:
 
 def _milliseconds_since(start: float) -> float:
     return 1e3 * (time.perf_counter() - start)
+
+
+def _asked_method(config: MapperConfig) -> dict[str, Any]:
+    """What the settings ask for in place of the model's own method."""
+    return {
+        "reuse_ratio": config.reuse_ratio or None,
+        "static_steps": None if config.static_steps < 0 else config.static_steps,
+    }

@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rdflux_ros.mapping.config import MapperConfig
 from rdflux_ros.mapping.inputs import InputError, Pose
-from rdflux_ros.mapping.mapper import BATCH, RadioMapper
 from rdflux_ros.mapping.regions import nearest_region
 from rdflux_ros.radio.radio_map import RadioMap
 
-SLICE = 2
-"""Path poses in one pass on a CPU, where a larger one would keep live poses waiting for longer than it saves."""
+if TYPE_CHECKING:
+    from rdflux_ros.mapping.mapper import RadioMapper
 
 
 @dataclass
@@ -95,9 +95,8 @@ def along_path(
     served = np.zeros(len(users), bool)
     answerable = [k for k, error in enumerate(errors) if error is None]
     answerable.sort(key=lambda k: nearest_region(placed[k].x, placed[k].y))
-    size = BATCH if mapper.device.type == "cuda" else SLICE
-    for start in range(0, len(answerable), size):
-        part = answerable[start : start + size]
+    for start in range(0, len(answerable), mapper.polite_batch):
+        part = answerable[start : start + mapper.polite_batch]
         for k in part:
             yield from mapper.prepare_steps(placed[k])
         for k, answer in zip(part, mapper.answer_batch([placed[k] for k in part]), strict=True):

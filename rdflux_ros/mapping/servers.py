@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from rdflux_ros.mapping.inputs import InputError, Pose, parsed_stations
-from rdflux_ros.mapping.mapper import RadioMapper
 from rdflux_ros.radio.grid import Grid
 from rdflux_ros.radio.radio_map import RadioMap
 from rdflux_ros.radio.units import NO_VALUE
+
+if TYPE_CHECKING:
+    from rdflux_ros.mapping.mapper import RadioMapper
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,13 @@ class Servers:
             if self._mapper.refusal(pose) is None:
                 yield from self._mapper.prepare_steps(pose)
 
+    def outdated(self, current: Sequence[str]) -> bool:
+        """Whether `answer` without new poses would answer anything anew."""
+        moving = any(name in self._poses and name not in self._maps for name in current)
+        return moving or any(
+            name not in self._maps and self._mapper.is_prepared(pose) for name, pose in self._stations.items()
+        )
+
     def answer(self, poses: Mapping[str, Pose], current: Sequence[str] = (), stamp_ns: int | None = None) -> Served:
         """The map of the transmitters that have new poses, of those still current, and of all stations.
 
@@ -76,7 +86,7 @@ class Servers:
         current
             Other moving transmitters whose last pose still holds; answered again where their maps were forgotten.
         stamp_ns
-            Of the map where no pose is new: what made it be answered.
+            Of what made the map be answered where no pose is new; an older one than the poses' is not taken.
         """
         again = {name: self._poses[name] for name in current if name in self._poses and name not in self._maps}
         moving = {**again, **poses}
@@ -97,7 +107,7 @@ class Servers:
             return Served(None, refused)
         newest = max(moving, key=lambda name: moving[name].stamp_ns) if moving else members[0]
         found = strongest({name: self._maps[name] for name in members}, newest, self.names)
-        return Served(found if stamp_ns is None else replace(found, stamp_ns=stamp_ns), refused)
+        return Served(replace(found, stamp_ns=max(found.stamp_ns, stamp_ns or 0)), refused)
 
 
 def strongest(maps: Mapping[str, RadioMap], shown: str, names: Sequence[str]) -> RadioMap:

@@ -5,23 +5,30 @@ from __future__ import annotations
 import array
 import math
 from functools import cache
+from typing import Any
 
 import cv2
 import numpy as np
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
-from geometry_msgs.msg import Point, PoseStamped, Quaternion
+from geometry_msgs.msg import PoseArray, PoseStamped
 from nav_msgs.msg import OccupancyGrid, Odometry
 from numpy.typing import NDArray
-from sensor_msgs.msg import Image
-from std_msgs.msg import Header
+from sensor_msgs.msg import Image, PointCloud2, PointField
+from std_msgs.msg import Float32MultiArray, Header, MultiArrayDimension
 
-from rdflux_ros.mapping.inputs import OccupancyInput, checked_occupancy
+from rdflux_ros.mapping.inputs import InputError, OccupancyInput, Pose, checked_occupancy, checked_pose
+from rdflux_ros.mapping.path import AlongPath
+from rdflux_ros.node.transforms import Move
 from rdflux_ros.radio.grid import Grid
 from rdflux_ros.radio.radio_map import MIDPOINT_PENDING, RadioMap
-from rdflux_ros.radio.units import grey_from_gain, occupancy_from_pathloss
+from rdflux_ros.radio.units import NO_VALUE, grey_from_gain, occupancy_from_pathloss
 
 NANOSECONDS = 1_000_000_000
+ALONG_PATH = ("x", "y", "z", "coverage", "mean_pathloss_db", "worst_user_db")
+"""Fields of `radio_map/along_path`."""
+PX4_NED = 1
+"""px4_msgs/VehicleOdometry.POSE_FRAME_NED."""
 NO_VALUE_COLOR = (64, 64, 64)
 """rgb of a cell without pathloss."""
 
@@ -37,8 +44,8 @@ def stamp_from_ns(stamp_ns: int) -> Time:
     return Time(sec=sec, nanosec=nanosec)
 
 
-def occupancy_from_message(message: OccupancyGrid, max_cells: int) -> OccupancyInput:
-    """A map that is fit for use.
+def occupancy_from_message(message: OccupancyGrid, max_cells: int, move: Move | None = None) -> OccupancyInput:
+    """A map that is fit for use; its origin moved into another frame by `move`.
 
     Raises
     ------
@@ -46,6 +53,8 @@ def occupancy_from_message(message: OccupancyGrid, max_cells: int) -> OccupancyI
         The map is malformed or has more than `max_cells` cells.
     """
     info, origin = message.info, message.info.origin
+    if move is not None:
+        origin = move.pose(origin)
     return checked_occupancy(
         np.frombuffer(message.data, np.int8) if len(message.data) else np.empty(0, np.int8),
         info.width,
@@ -55,13 +64,45 @@ def occupancy_from_message(message: OccupancyGrid, max_cells: int) -> OccupancyI
         (origin.orientation.x, origin.orientation.y, origin.orientation.z, origin.orientation.w),
         message.header.frame_id,
         max_cells,
+        ns_from_stamp(message.header.stamp),
     )
 
 
-def position_and_orientation(message: PoseStamped | Odometry) -> tuple[Point, Quaternion]:
-    """Where the transmitter is, in the frame that the message's header names."""
+def pose_from_message(message: PoseStamped | Odometry, move: Move | None = None) -> Pose:
+    """Where the transmitter is, moved into the map's frame by `move`.
+
+    Raises
+    ------
+    rdflux_ros.mapping.inputs.InputError
+        ``pose_not_finite``, ``pose_zero_quaternion``.
+    """
     pose = message.pose.pose if isinstance(message, Odometry) else message.pose
-    return pose.position, pose.orientation
+    at, turn = pose.position, pose.orientation
+    stamp_ns = ns_from_stamp(message.header.stamp)
+    checked = checked_pose((at.x, at.y, at.z), (turn.x, turn.y, turn.z, turn.w), stamp_ns)
+    return checked if move is None else Pose(*moved((at.x, at.y, at.z), move), stamp_ns)
+
+
+def path_pose(message: PoseStamped, move: Move | None = None) -> Pose | InputError:
+    """A pose of a path, whose orientation planners often leave empty; why it is none where it is none."""
+    at = message.pose.position
+    try:
+        pose = checked_pose((at.x, at.y, at.z), None, ns_from_stamp(message.header.stamp))
+    except InputError as error:
+        return error
+    return pose if move is None else Pose(*moved((at.x, at.y, at.z), move), pose.stamp_ns)
+
+
+def users_from_message(message: PoseArray, move: Move | None = None) -> NDArray[np.float64]:
+    """Ground users as x, y [N, 2] [m]; those that are not finite are left as they are and lie in no window."""
+    points = np.array([(p.position.x, p.position.y, p.position.z) for p in message.poses], float).reshape(-1, 3)
+    return (points if move is None else move.points(points))[:, :2]
+
+
+def moved(point: tuple[float, float, float], move: Move) -> tuple[float, float, float]:
+    """A point [m] in another frame."""
+    x, y, z = move.points(point)
+    return float(x), float(y), float(z)
 
 
 def header(radio_map: RadioMap) -> Header:
@@ -71,6 +112,23 @@ def header(radio_map: RadioMap) -> Header:
 
 def occupancy_message(radio_map: RadioMap) -> OccupancyGrid:
     """The answer as int8 (see `units.occupancy_from_pathloss`)."""
+    return _grid_message(radio_map, occupancy_from_pathloss(radio_map.pathloss_db))
+
+
+def coverage_message(radio_map: RadioMap, covered: NDArray[np.bool_]) -> OccupancyGrid:
+    """100 where a cell is covered, 0 where it is not, -1 where it has no value."""
+    values = np.where(np.isnan(radio_map.pathloss_db), NO_VALUE, np.where(covered, 100, 0))
+    return _grid_message(radio_map, values.astype(np.int8))
+
+
+def server_message(radio_map: RadioMap) -> OccupancyGrid:
+    """The number of the strongest transmitter at each cell, -1 where there is no value."""
+    assert radio_map.server is not None
+    return _grid_message(radio_map, radio_map.server)
+
+
+def _grid_message(radio_map: RadioMap, values: NDArray[np.int8]) -> OccupancyGrid:
+    """int8 values [rows, cols] on the answer's grid."""
     grid = radio_map.grid
     message = OccupancyGrid(header=header(radio_map))
     message.info.map_load_time = message.header.stamp
@@ -80,7 +138,7 @@ def occupancy_message(radio_map: RadioMap) -> OccupancyGrid:
     message.info.origin.orientation.z = math.sin(grid.yaw / 2)
     message.info.origin.orientation.w = math.cos(grid.yaw / 2)
     # An array('b') is taken over as it is; a list or an ndarray is checked value by value, which takes milliseconds.
-    message.data = array.array("b", occupancy_from_pathloss(radio_map.pathloss_db).tobytes())
+    message.data = array.array("b", values.tobytes())
     return message
 
 
@@ -97,6 +155,79 @@ def color_message(radio_map: RadioMap) -> Image:
     return _image(radio_map, "rgb8", color[::-1])
 
 
+def along_path_message(found: AlongPath, header: Header) -> PointCloud2:
+    """Figures along a path, one point per pose that was answered: `ALONG_PATH` as float32, NaN where there is none."""
+    places = np.array([(pose.x, pose.y, pose.z) for pose in found.poses], np.float32).reshape(-1, 3)
+    figures = np.stack([found.coverage, found.mean_pathloss_db, found.worst_user_db], axis=1)
+    points = np.concatenate([places, figures], axis=1).astype("<f4")
+    size = points.itemsize
+    return PointCloud2(
+        header=header,
+        height=1,
+        width=len(points),
+        fields=[
+            PointField(name=name, offset=size * k, datatype=PointField.FLOAT32, count=1)
+            for k, name in enumerate(ALONG_PATH)
+        ],
+        is_bigendian=False,
+        point_step=size * len(ALONG_PATH),
+        row_step=size * points.size,
+        is_dense=bool(np.isfinite(points).all()),
+        data=array.array("B", points.tobytes()),
+    )
+
+
+def grid_map_message(radio_map: RadioMap, layers: dict[str, NDArray], message: Any) -> Any:
+    """Fill a grid_map_msgs/GridMap: its pose is the centre, its first row and column are in the north-east.
+
+    Parameters
+    ----------
+    layers
+        [rows, cols] by name, row 0 = south.
+    message
+        An empty GridMap; the arrays in it are made of its own classes.
+    """
+    grid = radio_map.grid
+    message.header = header(radio_map)
+    message.info.resolution = float(grid.resolution)
+    # grid_map counts its rows against x and its columns against y
+    message.info.length_x, message.info.length_y = grid.width * grid.resolution, grid.height * grid.resolution
+    x, y = grid.centres(grid.height / 2 - 0.5, grid.width / 2 - 0.5)
+    message.info.pose.position.x, message.info.pose.position.y = float(x), float(y)
+    message.info.pose.orientation.w = 1.0
+    message.layers, message.basic_layers = list(layers), []
+    message.data = [_multi_array(np.asarray(values, "<f4")) for values in layers.values()]
+    return message
+
+
+def _multi_array(values: NDArray[np.float32]) -> Float32MultiArray:
+    """[rows, cols] with row 0 = south as grid_map stores it: column-major, both axes turned round."""
+    rows, cols = values.shape  # grid_map's columns and rows
+    found = Float32MultiArray()
+    found.layout.dim = [
+        MultiArrayDimension(label="column_index", size=rows, stride=rows * cols),
+        MultiArrayDimension(label="row_index", size=cols, stride=cols),
+    ]
+    found.data = array.array("f", values[::-1, ::-1].tobytes())
+    return found
+
+
+def pose_from_px4(message: Any, frame_id: str) -> tuple[Pose, int]:
+    """The position of a px4_msgs/VehicleOdometry (NED) in ENU, and its reset counter; the map's frame is its origin's.
+
+    Raises
+    ------
+    rdflux_ros.mapping.inputs.InputError
+        ``pose_not_finite``; ``frame_not_connected`` where the pose is in no NED frame.
+    """
+    if message.pose_frame != PX4_NED:
+        raise InputError(
+            "frame_not_connected", f"pose_frame = {message.pose_frame}, not NED; the map is in '{frame_id}'"
+        )
+    north, east, down = (float(value) for value in message.position)
+    return checked_pose((east, north, -down), None, 1000 * int(message.timestamp_sample)), int(message.reset_counter)
+
+
 def status_message(radio_map: RadioMap, **more: object) -> DiagnosticArray:
     """How the answer was found, stamped as its map."""
     values: dict[str, object] = {
@@ -104,13 +235,19 @@ def status_message(radio_map: RadioMap, **more: object) -> DiagnosticArray:
         "region": "{},{}".format(*radio_map.region),
         "midpoint": radio_map.cache,
         "extrapolated": radio_map.extrapolated,
+        "obstacles": radio_map.obstacles,
+        **({"servers": ",".join(radio_map.servers)} if radio_map.server is not None else {}),
         **({"fallback": radio_map.fallback} if radio_map.fallback else {}),
         **({} if radio_map.reuse_ratio is None else {"reuse_ratio": f"{radio_map.reuse_ratio:g}"}),
         "transmitter": "{:.3f},{:.3f},{:.3f}".format(*_xyz(radio_map)),
         **{f"latency_ms.{part}": f"{value:.3f}" for part, value in radio_map.latency_ms.items()},
         **more,
     }
-    remarks = [radio_map.fallback, "height clamped" * radio_map.extrapolated]
+    remarks = [
+        radio_map.fallback,
+        "height clamped" * radio_map.extrapolated,
+        "obstacles outdated" * (radio_map.obstacles == "outdated"),
+    ]
     message = ", ".join([radio_map.method, *filter(None, remarks)])
     level = DiagnosticStatus.WARN if any(remarks) else DiagnosticStatus.OK
     if radio_map.fallback not in ("", MIDPOINT_PENDING):

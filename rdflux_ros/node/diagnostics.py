@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import os
+import sys
 import time
 from collections import Counter, deque
 from dataclasses import dataclass, field
@@ -12,6 +15,9 @@ from rdflux_ros.node.conversions import key_values
 
 RATE_WINDOW_S = 10.0
 """Rates are those of the last so many seconds."""
+
+ERRORS = ("configure", "worker", "model")
+"""Troubles that are errors; the others are warnings."""
 
 
 class Rate:
@@ -38,11 +44,15 @@ class Health:
 
     counts: Counter[str] = field(default_factory=Counter)
     troubles: dict[str, tuple[str, str]] = field(default_factory=dict)
-    """(reason, text) by what they concern: configure, worker (ERROR), map, pose (WARN)."""
+    """(reason, text) by what they concern: `ERRORS`, and what comes in (WARN)."""
     poses: Rate = field(default_factory=Rate)
     answers: Rate = field(default_factory=Rate)
     last_pose: float | None = None
     """Steady time of the last receipt of a pose, or of activation before the first [s]."""
+    posed: bool = False
+    """A pose has come since activation."""
+    received: dict[str, float] = field(default_factory=dict)
+    """Steady time of the last receipt of other inputs [s]."""
 
     def trouble(self, about: str, reason: str, text: str) -> bool:
         """Note a trouble; whether its reason is news (so that the log says it once)."""
@@ -55,22 +65,31 @@ class Health:
         self.troubles.pop(about, None)
 
     def status(
-        self, name: str, state: str, has_map: bool, pose_timeout_s: float, values: dict[str, object]
+        self,
+        name: str,
+        state: str,
+        has_map: bool,
+        pose_timeout_s: float,
+        values: dict[str, object],
+        *,
+        stations: bool = False,
     ) -> DiagnosticStatus:
-        """The node's line in /diagnostics."""
-        level, message = self._verdict(state, has_map, pose_timeout_s)
+        """The node's line in /diagnostics; with fixed `stations` it may do without poses."""
+        level, message = self._verdict(state, has_map, math.inf if stations and not self.posed else pose_timeout_s)
         shown = {
             "state": state,
             "pose_rate_hz": f"{self.poses.hz():.2f}",
             "answer_rate_hz": f"{self.answers.hz():.2f}",
             "pose_age_s": "" if self.last_pose is None else f"{time.monotonic() - self.last_pose:.2f}",
+            **{f"{name}_age_s": f"{time.monotonic() - at:.2f}" for name, at in self.received.items()},
+            **memory(),
             **values,
             **dict(sorted(self.counts.items())),
         }
         return DiagnosticStatus(level=level, name=name, message=message, values=key_values(shown))
 
     def _verdict(self, state: str, has_map: bool, pose_timeout_s: float) -> tuple[bytes, str]:
-        for about in ("configure", "worker"):
+        for about in ERRORS:
             if about in self.troubles:
                 return DiagnosticStatus.ERROR, self.troubles[about][1]
         if state != "active":
@@ -80,7 +99,20 @@ class Health:
         silent = 0.0 if self.last_pose is None else time.monotonic() - self.last_pose
         if silent > pose_timeout_s:
             return DiagnosticStatus.STALE, f"no pose for {silent:.1f} s"
-        for about in ("pose", "map"):
-            if about in self.troubles:
-                return DiagnosticStatus.WARN, self.troubles[about][1]
+        for _, text in self.troubles.values():
+            return DiagnosticStatus.WARN, text
         return DiagnosticStatus.OK, "mapping"
+
+
+def memory() -> dict[str, object]:
+    """Resident memory of this process and, where torch uses one, memory on the GPU [MiB]."""
+    found: dict[str, object] = {}
+    try:
+        with open("/proc/self/statm") as file:
+            found["memory_mib"] = round(int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20)
+    except OSError:  # not on Linux
+        pass
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        found["gpu_memory_mib"] = round(torch.cuda.memory_allocated() / 2**20)
+    return found

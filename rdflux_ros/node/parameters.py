@@ -6,7 +6,7 @@ import dataclasses
 import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from rdflux_ros.mapping.config import MapperConfig
 from rdflux_ros.settings import SettingError, allowed, checked, from_mapping, setting
@@ -15,10 +15,16 @@ if TYPE_CHECKING:
     from rcl_interfaces.msg import ParameterDescriptor
     from rclpy.node import Node
 
+T = TypeVar("T")
 BUILT_IN = ("use_sim_time", "start_type_description_service", "qos_overrides.")
 """What every ROS node accepts beside its own (names or prefixes)."""
-LIVE = frozenset({"max_rate_hz", "pose_timeout_s", "publish_pathloss", "publish_color"})
-"""What may change at any time; the others are read when the node is configured."""
+FIXED = frozenset(
+    {
+        *("pose_source", "drones", "map_durability", "map_yaml", "height_map", "autostart"),
+        *("model", "device", "cache_size", "cache_file", "cache_file_size", "reflection_order"),
+    }
+)
+"""What is read when the node is configured; all else may change at any time."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +32,12 @@ class NodeConfig:
     """What concerns the node alone: topics, files, rates."""
 
     pose_source: str = setting(
-        "pose", "where poses come from: topic pose (PoseStamped) or odom (Odometry)", choices=("pose", "odom")
+        "pose",
+        "where poses come from: topic pose (PoseStamped), odom (Odometry), or vehicle_odometry (px4_msgs)",
+        choices=("pose", "odom", "px4"),
+    )
+    drones: str = setting(
+        "", "topics of further transmitters' poses (PoseStamped), separated by blanks; served together with the first"
     )
     map_durability: str = setting(
         "transient_local",
@@ -41,8 +52,13 @@ class NodeConfig:
     pose_timeout_s: float = setting(
         2.0, "silence after which the diagnostics call the pose stale [s]", minimum=0.05, maximum=3600.0
     )
+    dynamic_timeout_s: float = setting(
+        3.0, "dynamic_obstacles that were received longer ago are left out [s]", minimum=0.05, maximum=3600.0
+    )
+    save_directory: str = setting(".", "where the service save_map writes, made if missing")
     publish_pathloss: bool = setting(True, "publish radio_map/pathloss (32FC1, dB)")
     publish_color: bool = setting(True, "publish radio_map/color (rgb8) while somebody subscribes")
+    publish_coverage: bool = setting(True, "publish radio_map/coverage while somebody subscribes")
     autostart: bool = setting(True, "configure and activate without a lifecycle manager")
 
 
@@ -104,6 +120,18 @@ def read(node: Node) -> Settings:
     return Settings(_values(node, NodeConfig), _values(node, MapperConfig))
 
 
+def changed(settings: Settings, changes: Sequence[Any]) -> Settings:
+    """Settings with other values (each with ``name`` and ``value``); those that are none of ours are left out."""
+    values = {change.name: change.value for change in changes}
+
+    def with_own(part: T) -> T:
+        own = {field.name: field for field in dataclasses.fields(part)}  # type: ignore[arg-type]
+        given = {name: checked(field, values[name]) for name, field in own.items() if name in values}
+        return dataclasses.replace(part, **given)  # type: ignore[type-var]
+
+    return Settings(with_own(settings.node), with_own(settings.mapper))
+
+
 def refusal(changes: Sequence[Any], configured: bool) -> str:
     """Why these parameters (each with ``name`` and ``value``) cannot be set now; empty if they can."""
     known = {field.name: field for field in fields()}
@@ -116,7 +144,7 @@ def refusal(changes: Sequence[Any], configured: bool) -> str:
             checked(known[change.name], change.value)
         except SettingError as error:
             return str(error)
-        if configured and change.name not in LIVE:
+        if configured and change.name in FIXED:
             return f"{change.name} is read when the node is configured: clean it up, set it, configure it again"
     return ""
 
@@ -135,7 +163,7 @@ def as_yaml() -> str:
         "  ros__parameters:",
     ]
     for field in fields():
-        mark = "*" if field.name in LIVE else " "
+        mark = "*" if field.name not in FIXED else " "
         lines += textwrap.wrap(_described(field), 112, initial_indent=f"    #{mark} ", subsequent_indent="    #    ")
         lines.append(f"    {field.name}: {_yaml_value(field.default)}")
     return "\n".join(lines) + "\n"

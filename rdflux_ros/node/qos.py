@@ -9,6 +9,8 @@ POSE = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
 LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 """Who subscribes late gets the last answer."""
 LATEST = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
+QUERIES = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
+"""Every one counts."""
 
 
 def map_input(durability: str) -> QoSProfile:

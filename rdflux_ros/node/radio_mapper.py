@@ -3,64 +3,35 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
-from geometry_msgs.msg import PoseStamped
-from nav_msgs.msg import OccupancyGrid, Odometry
+from nav_msgs.srv import GetMap
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
-from rclpy.event_handler import QoSRequestedIncompatibleQoSInfo, SubscriptionEventCallbacks
 from rclpy.exceptions import InvalidHandle
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
-from rclpy.publisher import Publisher
-from rclpy.subscription import Subscription
+from rclpy.service import Service
 from rclpy.timer import Timer
-from sensor_msgs.msg import Image
+from std_srvs.srv import Trigger
 
-from rdflux_ros.mapping.inputs import (
-    HeightMap,
-    InputError,
-    OccupancyInput,
-    Pose,
-    StreetMap,
-    checked_pose,
-    load_height_map,
-    load_occupancy,
-    street_map,
-)
-from rdflux_ros.node import conversions, parameters, qos
+from rdflux_ros.mapping.inputs import InputError, StreetMap, load_height_map, load_occupancy, parsed_stations
+from rdflux_ros.mapping.path import AlongPath
+from rdflux_ros.mapping.saved_maps import save_radio_map
+from rdflux_ros.node import conversions, parameters
+from rdflux_ros.node.computing import Answered, Computing
 from rdflux_ros.node.diagnostics import Health
-from rdflux_ros.node.transforms import FrameError, Frames
-from rdflux_ros.node.worker import WORK, Done, Job, Mailbox, Worker
+from rdflux_ros.node.inputs import MAIN, Inputs
+from rdflux_ros.node.outputs import Outputs
+from rdflux_ros.node.worker import WORK, Done, Job, ReplacedError, Worker
 from rdflux_ros.radio.grid import Grid
-from rdflux_ros.radio.radio_map import RadioMap
+from rdflux_ros.radio.radio_map import MIDPOINT_PENDING, RadioMap
 
 STOP_S = 1.0
 """How long the job at hand is waited for when the worker has to stop [s]."""
-
-
-@dataclass(frozen=True)
-class Received:
-    """A pose that is fit to be answered, and the steady time of its receipt [s]."""
-
-    pose: Pose
-    at: float
-
-
-@dataclass
-class Outputs:
-    """The publishers that exist while the node is active."""
-
-    radio_map: Publisher[OccupancyGrid]
-    pathloss: Publisher[Image] | None
-    color: Publisher[Image]
-    status: Publisher[DiagnosticArray]
 
 
 class RadioMapperNode(LifecycleNode):
@@ -86,15 +57,13 @@ class RadioMapperNode(LifecycleNode):
         self._settings = parameters.read(self)
         self._state = "unconfigured"
         self._health = Health()
-        self._generation = 0
+        self._inputs: Inputs | None = None
+        self._computing: Computing | None = None
         self._worker: Worker | None = None
-        self._mapper: Any = None
-        self._streets: StreetMap | None = None
         self._outputs: Outputs | None = None
-        self._map_input: Subscription[OccupancyGrid] | None = None
-        self._pose_input: Subscription[Any] | None = None
-        self._last_stamp_ns: int | None = None
-        self._frames = Frames(self)
+        self._own_services: list[Service[Any, Any]] = []
+        self._streets: StreetMap | None = None
+        self._map_stamp_ns = 0
         self._results = self.create_guard_condition(self._on_results)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         steady = Clock(clock_type=ClockType.STEADY_TIME)
@@ -124,24 +93,20 @@ class RadioMapperNode(LifecycleNode):
             return TransitionCallbackReturn.FAILURE
         self._health.well("configure")
         self._state = "inactive"
-        self.get_logger().info(f"configured on {self._mapper.device}")
+        assert self._computing is not None
+        self.get_logger().info(f"configured on {self._computing.mapper.device}")
         return TransitionCallbackReturn.SUCCESS
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Open the outputs and listen to poses."""
-        node = self._settings.node
-        self._outputs = Outputs(
-            self.create_publisher(OccupancyGrid, "radio_map", qos.LATCHED),
-            None,
-            self.create_publisher(Image, "radio_map/color", qos.LATEST),
-            self.create_publisher(DiagnosticArray, "radio_map/status", qos.LATEST),
-        )
-        self._open_or_close_pathloss(self._outputs)
-        message_type, topic = (Odometry, "odom") if node.pose_source == "odom" else (PoseStamped, "pose")
-        self._pose_input = self.create_subscription(message_type, topic, self._on_pose, qos.POSE)
-        self._health.last_pose = time.monotonic()
+        assert self._inputs is not None
+        several = len(self._inputs.names) > 1 or bool(parsed_stations(self._settings.mapper.stations))
+        self._outputs = Outputs(self, self._settings, several)
+        topic = self._inputs.listen()
+        self._health.posed = False
         self._state = "active"
-        self.get_logger().info(f"active: waiting for poses on {self._pose_input.topic_name}")
+        self._serve_stations()
+        self.get_logger().info(f"active: waiting for poses on {topic}")
         return TransitionCallbackReturn.SUCCESS
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -182,225 +147,244 @@ class RadioMapperNode(LifecycleNode):
         node = self._settings.node
         heights = load_height_map(Path(node.height_map).expanduser()) if node.height_map else None
         occupancy = load_occupancy(Path(node.map_yaml).expanduser()) if node.map_yaml else None
-        mailbox = Mailbox({"reset": 1, "map": 1, "pose": 1})
-        self._worker = Worker(lambda: self._build(mailbox, heights), mailbox, self.nudge)
+        self._inputs = inputs = Inputs(self, self._settings, self._health)
+        self._computing = Computing(self._settings, heights, inputs.mailbox, inputs.poses, inputs.names)
+        self._worker = Worker(self._computing.build, inputs.mailbox, self.nudge)
         self._worker.start()
         if occupancy is not None:
-            mailbox.put(Job("map", occupancy))
-        else:
-            self._map_input = self.create_subscription(
-                OccupancyGrid,
-                "map",
-                self._on_map,
-                qos.map_input(node.map_durability),
-                event_callbacks=SubscriptionEventCallbacks(incompatible_qos=self._on_incompatible_map),
-            )
-
-    def _build(
-        self, mailbox: Mailbox, heights: HeightMap | None
-    ) -> tuple[Mapping[str, Callable[[Any], Any]], Callable[[], bool]]:
-        """Runs in the worker's thread, as does what it returns."""
-        from rdflux_ros.mapping.mapper import RadioMapper
-
-        config = self._settings.mapper
-        mapper = RadioMapper(config)
-        mapper.warm_up()
-        self._mapper = mapper
-
-        def use_map(occupancy: OccupancyInput) -> StreetMap:
-            start = time.monotonic()
-            streets = street_map(occupancy, config, heights)
-            mapper.set_streets(streets)
-            mailbox.hold("map", time.monotonic() - start)  # half of the time is the poses', however fast maps come
-            return streets
-
-        def answer(received: Received) -> RadioMap:
-            mailbox.hold("pose", 1.0 / self._settings.node.max_rate_hz)
-            return mapper.answer(received.pose, wait=False)
-
-        return {"reset": lambda _: mapper.reset_track(), "map": use_map, "pose": answer}, mapper.work
+            inputs.mailbox.put(Job("map", occupancy))
+        inputs.listen_to_map()
+        self._own_services = [
+            self.create_service(GetMap, "~/get_radio_map", self._on_get_radio_map),
+            self.create_service(Trigger, "~/clear_cache", self._on_clear_cache),
+            self.create_service(Trigger, "~/save_map", self._on_save_map),
+        ]
 
     def _stop(self) -> None:
         self._close_outputs()
-        if self._map_input is not None:
-            self.destroy_subscription(self._map_input)
-            self._map_input = None
+        for service in self._own_services:
+            self.destroy_service(service)
+        self._own_services = []
+        if self._inputs is not None:
+            self._inputs.close()
         if self._worker is not None:
             self._worker.stop(STOP_S)
-        self._worker = self._mapper = self._streets = None
+        if self._computing is not None and self._computing.mapper is not None:
+            self._computing.mapper.close()
+        self._inputs = self._computing = self._worker = self._streets = None
         self._health.troubles.clear()
         self._state = "unconfigured"
 
     def _close_outputs(self) -> None:
-        self._start_over()
-        if self._pose_input is not None:
-            self.destroy_subscription(self._pose_input)
-            self._pose_input = None
+        if self._inputs is not None:
+            self._inputs.stop_listening()
         if self._outputs is not None:
-            for publisher in vars(self._outputs).values():
-                if publisher is not None:
-                    self.destroy_publisher(publisher)
+            self._outputs.close()
             self._outputs = None
 
-    def _start_over(self) -> None:
-        """Nothing that was asked before now will be published; the caches stay."""
-        self._generation += 1
-        self._last_stamp_ns = None
-        self._health.well("pose")
-        if self._worker is not None:
-            self._health.counts["poses_dropped.outdated"] += self._worker.mailbox.clear("pose")
-            self._worker.mailbox.put(Job("reset"))
-
-    # Inputs
-
-    def _on_map(self, message: OccupancyGrid) -> None:
-        self._health.counts["maps_received"] += 1
-        try:
-            occupancy = conversions.occupancy_from_message(message, self._settings.mapper.map_max_cells)
-        except InputError as error:
-            self._refuse_map(error)
-            return
-        if self._worker is not None:
-            self._worker.mailbox.put(Job("map", occupancy))
-
-    def _refuse_map(self, error: InputError) -> None:
-        self._health.counts[f"maps_refused.{error.reason}"] += 1
-        kept = "the last good one stays in use" if self._streets is not None else "no map yet"
-        if self._health.trouble("map", error.reason, f"map refused ({error}); {kept}"):
-            self.get_logger().warning(f"map refused ({error}); {kept}")
-
-    def _on_incompatible_map(self, event: QoSRequestedIncompatibleQoSInfo) -> None:
-        self.get_logger().warning(
-            "a publisher of map offers an incompatible QoS, so its maps do not arrive: "
-            "if it does not latch them, set map_durability to volatile"
-        )
-
-    def _on_pose(self, message: PoseStamped | Odometry) -> None:
-        arrived = time.monotonic()
-        self._health.counts["poses_received"] += 1
-        self._health.poses.tick()
-        self._health.last_pose = arrived
-        stamp_ns = conversions.ns_from_stamp(message.header.stamp)
-        if self._last_stamp_ns is not None and stamp_ns < self._last_stamp_ns:
-            self.get_logger().info("stamps jumped back: starting over with this pose")
-            self._health.counts["time_jumps"] += 1
-            self._start_over()
-            self._frames.clear()
-        self._last_stamp_ns = stamp_ns
-        if self._streets is None or self._worker is None:
-            self._health.counts["poses_dropped.no_map"] += 1
-            return
-        position, orientation = conversions.position_and_orientation(message)
-        turn = (orientation.x, orientation.y, orientation.z, orientation.w)
-        try:
-            xyz = self._frames.into(self._streets.frame_id, message.header, position)
-            pose = checked_pose(xyz, turn, stamp_ns)
-        except FrameError as error:
-            self._drop_pose("frame_not_connected", error)
-        except InputError as error:
-            self._drop_pose(error.reason, error)
-        else:
-            if self._worker.mailbox.put(Job("pose", Received(pose, arrived), self._generation)):
-                self._health.counts["poses_dropped.replaced"] += 1
-
-    def _drop_pose(self, reason: str, error: Exception) -> None:
-        self._health.counts[f"poses_dropped.{reason}"] += 1
-        if self._health.trouble("pose", reason, f"pose dropped: {error}"):
-            self.get_logger().warning(f"pose dropped: {error}")
+    # Parameters
 
     def _on_set_parameters(self, changes: list[Parameter[Any]]) -> SetParametersResult:
         reason = parameters.refusal(changes, configured=self._worker is not None)
+        if not reason:
+            settings = parameters.changed(self._settings, changes)
+            try:
+                parsed_stations(settings.mapper.stations)
+                if self._computing is not None:
+                    self._computing.mapper.check(settings.mapper)
+            except ValueError as error:
+                reason = _line(error)
         return SetParametersResult(successful=not reason, reason=reason)
 
     def _on_parameters_set(self, changes: list[Parameter[Any]]) -> None:
-        self._settings = parameters.read(self)
-        if self._worker is not None:
-            self._worker.mailbox.hold("pose", 0.0)  # what waits for a slower rate waits no longer
+        before, self._settings = self._settings, parameters.read(self)
+        if self._inputs is None:
+            return
+        self._inputs.use(self._settings)
+        self._inputs.mailbox.put(Job("settings", self._settings))
         if self._outputs is not None:
-            self._open_or_close_pathloss(self._outputs)
+            self._outputs.use(self._settings)
+            self._serve_stations(new=before.mapper != self._settings.mapper)
 
-    # Outputs
+    # Services
 
-    def _open_or_close_pathloss(self, outputs: Outputs) -> None:
-        """As `publish_pathloss` says; a publisher that only fell silent would leave a stale latched image."""
-        wanted = self._settings.node.publish_pathloss
-        if wanted and outputs.pathloss is None:
-            outputs.pathloss = self.create_publisher(Image, "radio_map/pathloss", qos.LATCHED)
-        elif not wanted and outputs.pathloss is not None:
-            self.destroy_publisher(outputs.pathloss)
-            outputs.pathloss = None
+    def _on_get_radio_map(self, request: GetMap.Request, response: GetMap.Response) -> GetMap.Response:
+        if self._outputs is not None and self._outputs.last is not None:
+            response.map = conversions.occupancy_message(self._outputs.last)
+        return response
+
+    def _on_clear_cache(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        if self._inputs is not None:
+            self._inputs.mailbox.put(Job("clear"))
+        response.success, response.message = True, "every region will be prepared anew"
+        return response
+
+    def _on_save_map(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        directory = Path(self._settings.node.save_directory).expanduser().resolve()
+        if self._outputs is None or self._outputs.last is None:
+            response.success, response.message = False, "no map yet"
+            return response
+        try:
+            response.message = str(save_radio_map(self._outputs.last, directory))
+            response.success = True
+        except OSError as error:
+            response.success, response.message = False, f"save_directory = '{directory}': {error.strerror or error}"
+        return response
+
+    # Results
 
     def _on_results(self) -> None:
+        handlers: Mapping[str, Callable[[Done], None]] = {
+            "map": self._on_map_done,
+            "settings": self._on_settings_done,
+            "obstacles": self._on_obstacles_done,
+            "pose": self._on_pose_done,
+            "again": self._on_pose_done,
+            "query": self._on_query_done,
+            "path": self._on_path_done,
+        }
+        asked = ("pose", "again", "query", "path")
         for done in self._worker.finished() if self._worker is not None else ():
-            if done.job.kind == "map":
-                self._on_map_done(done)
-            elif done.job.kind == WORK and done.error is not None:
+            kind = done.job.kind
+            if kind in asked and (self._inputs is None or done.job.generation != self._inputs.generation):
+                self._health.counts[f"{_ANSWERED[kind]}_dropped.outdated"] += 1
+            elif isinstance(done.error, ReplacedError):
+                self._health.counts[f"{_ANSWERED[kind]}_dropped.replaced"] += 1
+            elif kind in handlers and not _failed(done):
+                handlers[kind](done)
+            elif done.error is not None:
+                if kind in asked:
+                    self._health.counts[f"{_ANSWERED[kind]}_dropped.failed"] += 1
                 self._fail(done.error)
-            elif done.job.kind == "pose" and done.job.generation == self._generation:
-                self._on_pose_done(done)
-            elif done.job.kind == "pose":
-                self._health.counts["poses_dropped.outdated"] += 1
 
     def _on_map_done(self, done: Done) -> None:
+        assert self._inputs is not None
         if isinstance(done.error, InputError):
-            self._refuse_map(done.error)
-        elif done.error is not None:
-            self._fail(done.error)
-        else:
-            before, self._streets = self._streets, done.result
-            self._health.well("map")
-            self._health.well("worker")
-            grid, frame_id = done.result.grid, done.result.frame_id
-            if before is None or (before.grid, before.frame_id) != (grid, frame_id):  # a mapping robot sends many
-                self.get_logger().info(f"map in use: {_size(grid)} m at {grid.resolution:g} m in frame '{frame_id}'")
+            self._inputs.refuse_map(done.error)
+            return
+        self._health.well("map")
+        self._health.well("worker")
+        self._map_stamp_ns = done.job.payload.stamp_ns
+        self._use_streets(done.result)
+
+    def _on_settings_done(self, done: Done) -> None:
+        if isinstance(done.error, InputError):
+            assert self._inputs is not None
+            self._inputs.refuse_map(done.error)
+        elif done.result is not None:
+            self._use_streets(done.result)
+
+    def _use_streets(self, streets: StreetMap) -> None:
+        assert self._inputs is not None
+        before, self._streets = self._streets, streets
+        if before is None or (before.grid, before.frame_id) != (streets.grid, streets.frame_id):
+            grid = streets.grid  # a mapping robot sends many: only another size or frame is news
+            self.get_logger().info(
+                f"map in use: {_size(grid)} m at {grid.resolution:g} m in frame '{streets.frame_id}'"
+            )
+        self._inputs.map_used(streets.frame_id)
+        self._serve_stations()
+
+    def _serve_stations(self, *, new: bool = True) -> None:
+        """Fixed stations are answered whenever something changes, without any pose."""
+        ready = self._outputs is not None and self._streets is not None and self._inputs is not None
+        if new and ready and self._settings.mapper.stations.strip():
+            assert self._inputs is not None
+            self._inputs.ask_again(self._map_stamp_ns)
+
+    def _on_obstacles_done(self, done: Done) -> None:
+        assert self._inputs is not None
+        if self._outputs is not None:
+            self._inputs.ask_again(done.result.occupancy.stamp_ns)
 
     def _on_pose_done(self, done: Done) -> None:
-        if isinstance(done.error, InputError):
-            self._drop_pose(done.error.reason, done.error)
-        elif done.error is not None:
-            self._health.counts["poses_dropped.failed"] += 1
-            self._fail(done.error)
-        else:
+        assert self._inputs is not None
+        answered: Answered = done.result
+        refused = answered.served.refused
+        for name in refused.keys() & set(self._inputs.names):
+            self._inputs.drop_pose(refused[name])
+        for name in refused.keys() - set(self._inputs.names):
+            if self._health.trouble(name, refused[name].reason, f"{name} is left out: {refused[name]}"):
+                self.get_logger().warning(f"{name} is left out: {refused[name]}")
+        if MAIN not in refused:
             self._health.well("pose")
-            self._health.well("worker")
-            self._publish(done.result, done.job.payload.at)
+        self._health.well("worker")
+        if answered.served.radio_map is not None and self._outputs is not None:
+            self._outputs.publish(answered.served.radio_map, answered.at)
+            self._health.counts["poses_answered"] += 1
+            self._health.answers.tick()
+            self._judge(answered.served.radio_map)
+
+    def _judge(self, answer: RadioMap) -> None:
+        """The physics layer in the model's place is an error, unless a region was entered just now."""
+        if answer.fallback in ("", MIDPOINT_PENDING):
+            self._health.well("model")
+        elif self._health.trouble("model", answer.fallback, f"the physics layer answers alone: {answer.fallback}"):
+            self.get_logger().error(f"the physics layer answers alone: {answer.fallback}")
+
+    def _on_query_done(self, done: Done) -> None:
+        assert self._inputs is not None
+        if isinstance(done.error, InputError):
+            self._inputs.drop_query(done.error)
+        elif self._outputs is not None:
+            self._health.well("query")
+            self._health.counts["queries_answered"] += 1
+            self._outputs.publish_query(done.result.served.radio_map)
+
+    def _on_path_done(self, done: Done) -> None:
+        assert self._inputs is not None
+        if isinstance(done.error, InputError):  # the map has changed under it
+            self._inputs.drop_path(done.error)
+            return
+        if self._outputs is None:
+            return
+        found: AlongPath = done.result
+        self._health.well("path")
+        self._health.counts["paths_answered"] += 1
+        self._health.counts["users_outside"] = found.users_outside
+        for reason, count in found.refused.items():
+            self._health.counts[f"path_poses_dropped.{reason}"] += count
+        if len(found.poses) < found.of:
+            self._health.counts["paths_thinned"] += 1
+            self.get_logger().info(f"planned_path of {found.of} poses thinned to {len(found.poses)}: path_max_poses")
+        self._outputs.publish_path(found, done.job.payload.header)
 
     def _fail(self, error: Exception) -> None:
         if self._health.trouble("worker", type(error).__name__, _line(error)):
             self.get_logger().error(f"computation failed: {_line(error)}")
 
-    def _publish(self, answer: RadioMap, received_at: float) -> None:
-        outputs = self._outputs
-        if outputs is None:
-            return
-        outputs.radio_map.publish(conversions.occupancy_message(answer))
-        if outputs.pathloss is not None:
-            outputs.pathloss.publish(conversions.pathloss_message(answer))
-        if self._settings.node.publish_color and outputs.color.get_subscription_count() > 0:
-            outputs.color.publish(conversions.color_message(answer))
-        latency = f"{1e3 * (time.monotonic() - received_at):.3f}"
-        outputs.status.publish(conversions.status_message(answer, **{"latency_ms.receipt_to_message": latency}))
-        self._health.counts["poses_answered"] += 1
-        self._health.answers.tick()
-
     def _on_diagnostics(self) -> None:
         values: dict[str, object] = {"model": self._settings.mapper.model}
         device = ""
-        if self._mapper is not None:
-            device = str(self._mapper.device)
-            values["regions_prepared"] = self._mapper.regions_prepared
-            values["region_hits"] = self._mapper.region_hits
+        if self._computing is not None and self._computing.mapper is not None:
+            mapper = self._computing.mapper
+            device = str(mapper.device)
+            values["regions_prepared"] = mapper.regions_prepared
+            values["regions_loaded"] = mapper.regions_loaded
+            values["region_hits"] = mapper.region_hits
         if self._streets is not None:
             values["map_frame"] = self._streets.frame_id
             values["map_size_m"] = _size(self._streets.grid)
-        name = f"{self.get_fully_qualified_name()}: radio map"
         status = self._health.status(
-            name, self._state, self._streets is not None, self._settings.node.pose_timeout_s, values
+            f"{self.get_fully_qualified_name()}: radio map",
+            self._state,
+            self._streets is not None,
+            self._settings.node.pose_timeout_s,
+            values,
+            stations=bool(self._settings.mapper.stations.strip()),
         )
         status.hardware_id = device
         message = DiagnosticArray(status=[status])
         message.header.stamp = self.get_clock().now().to_msg()
         self._diagnostics.publish(message)
+
+
+_ANSWERED = {"pose": "poses", "again": "poses", "query": "queries", "path": "paths", WORK: "steps"}
+
+
+def _failed(done: Done) -> bool:
+    """The job ended in an error that is no input's."""
+    return done.error is not None and not isinstance(done.error, InputError)
 
 
 def _size(grid: Grid) -> str:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 WORK = "work"
@@ -21,6 +21,12 @@ class Job:
     kind: str
     payload: Any = None
     generation: int = 0
+    steps: Generator[None, None, Any] | None = None
+    """What is left of a job that was begun."""
+
+
+class ReplacedError(Exception):
+    """A job that was begun lost its place to newer ones."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +36,8 @@ class Done:
     job: Job
     result: Any = None
     error: Exception | None = None
+    unfinished: bool = False
+    """The job has steps left."""
 
 
 class Mailbox:
@@ -52,6 +60,15 @@ class Mailbox:
             queue.append(job)
             self._changed.notify()
             return full
+
+    def put_back(self, job: Job) -> bool:
+        """Leave the rest of a job in front of its kind; False where newer ones have taken all places."""
+        with self._changed:
+            queue = self._queues[job.kind]
+            if len(queue) == queue.maxlen:
+                return False
+            queue.appendleft(job)
+            return True
 
     def clear(self, kind: str) -> int:
         """Forget what waits of one kind; how many jobs that were."""
@@ -95,7 +112,9 @@ class Mailbox:
 class Worker:
     """The thread that builds the handlers of all kinds, serves the mailbox with them and leaves what was done.
 
-    Work that nobody waits for is done in small steps: one after each job, and while there is no job.
+    A handler that returns a generator is advanced one step at a time, and more urgent kinds go first between its
+    steps; its return value is the job's result. Work that nobody waits for is done in small steps, too: one after each
+    job, and while there is no job.
 
     Parameters
     ----------
@@ -146,12 +165,19 @@ class Worker:
         while not self.mailbox.closed:
             job = self.mailbox.take(wait=not left)
             if job is not None:
-                self._leave(attempt(handlers[job.kind], job))
+                self._serve(handlers[job.kind], job)
             if job is not None or left:
                 step = attempt(lambda _: work(), Job(WORK))
                 left = bool(step.result)
                 if step.error is not None:
                     self._leave(step)
+
+    def _serve(self, handler: Callable[[Any], Any], job: Job) -> None:
+        done = attempt(handler, job)
+        if not done.unfinished:
+            self._leave(done)
+        elif not self.mailbox.put_back(done.job):
+            self._leave(Done(done.job, error=ReplacedError()))
 
     def _leave(self, done: Done) -> None:
         self._finished.append(done)
@@ -159,8 +185,17 @@ class Worker:
 
 
 def attempt(handler: Callable[[Any], Any], job: Job) -> Done:
-    """Run one job; an exception becomes its outcome, since the thread must outlive it."""
+    """Run one job or its next step; an exception becomes its outcome, since the thread must outlive it."""
     try:
-        return Done(job, handler(job.payload))
+        if job.steps is None:
+            result = handler(job.payload)
+            if not isinstance(result, Generator):
+                return Done(job, result)
+            job = replace(job, steps=result)
+        assert job.steps is not None
+        next(job.steps)
+    except StopIteration as end:
+        return Done(job, end.value)
     except Exception as error:
         return Done(job, error=error)
+    return Done(job, unfinished=True)
