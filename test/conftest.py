@@ -1,14 +1,19 @@
-"""What tests share: a ROS graph of their own, and where the data is."""
+"""What tests share: a ROS graph of their own with a mapper and a planner on it, and where the data is."""
 
 from __future__ import annotations
 
 import itertools
 import os
+import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from ros_graph import Planner
 
 _domains = itertools.count()
 DOMAINS, WORKERS = 96, 8
@@ -26,12 +31,53 @@ def ros_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator
         "ROS_DOMAIN_ID": str(_next_domain()),
         "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
         "ROS_LOG_DIR": str(tmp_path / "ros_log"),
+        "AMENT_PREFIX_PATH": os.pathsep.join(filter(None, (sys.prefix, os.environ.get("AMENT_PREFIX_PATH")))),
     }
-    if not os.environ.get("AMENT_PREFIX_PATH"):
-        settings["AMENT_PREFIX_PATH"] = sys.prefix
     for name, value in settings.items():
         monkeypatch.setenv(name, value)
     yield dict(os.environ)
+
+
+@pytest.fixture
+def domain(ros_environment: dict[str, str]) -> int:
+    """An own ROS domain, also for child processes."""
+    return int(ros_environment["ROS_DOMAIN_ID"])
+
+
+@pytest.fixture
+def planner(domain: int) -> Iterator[Planner]:
+    """A planner on the test's graph."""
+    from ros_graph import Planner
+
+    planner = Planner(domain)
+    yield planner
+    planner.close()
+
+
+@pytest.fixture
+def run_mapper(domain: int) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Starts the mapper's process with parameters; stopped at the end."""
+    started: list[subprocess.Popen[str]] = []
+
+    def run(*arguments: str, **parameters: object) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "rdflux_ros.node.mapper_node", *arguments, "--ros-args"]
+        for name, value in {"device": "cpu", "model": "physics", **parameters}.items():
+            command += ["-p", f"{name}:={value}"]
+        process = subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            cwd=Path(__file__).parents[1],
+        )
+        started.append(process)
+        return process
+
+    yield run
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
 
 
 def _next_domain() -> int:

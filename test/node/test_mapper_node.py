@@ -264,7 +264,7 @@ def test_parameters_at_run_time(planner: Planner) -> None:
         ("max_rate_hz", float("nan"), ("max_rate_hz", "0.01", "1000")),
         ("building_height_m", 1000.0, ("building_height_m", "2", "500")),
         ("device", "tpu", ("device", "'auto', 'cuda', 'cpu'")),
-        ("unknown_is", "occupied", ("unknown_is", "configure")),  # not while it runs
+        ("cache_size", 5, ("cache_size", "configure")),  # not while it runs
         ("colour", 1, ("unknown", "colour")),
         ("max_rate_hz", 5.0, ()),
     )

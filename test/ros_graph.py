@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import threading
 import time
 from collections import defaultdict
@@ -12,15 +13,17 @@ from typing import Any
 import numpy as np
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
-from geometry_msgs.msg import PoseStamped
+from geometry_msgs.msg import Pose, PoseArray, PoseStamped
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
-from nav_msgs.msg import OccupancyGrid, Odometry
+from nav_msgs.msg import OccupancyGrid, Odometry, Path
+from rcl_interfaces.srv import SetParametersAtomically
 from rclpy.context import Context
 from rclpy.executors import ExternalShutdownException, ShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import Image, PointCloud2
+from std_srvs.srv import Trigger
 
 from rdflux_ros.node import conversions, qos
 
@@ -28,9 +31,15 @@ OUTPUTS = {
     "radio_map": (OccupancyGrid, qos.LATCHED),
     "radio_map/pathloss": (Image, qos.LATCHED),
     "radio_map/status": (DiagnosticArray, qos.LATEST),
+    "radio_map/query": (OccupancyGrid, qos.QUERIES),
+    "radio_map/along_path": (PointCloud2, qos.LATCHED),
     "/diagnostics": (DiagnosticArray, qos.LATEST),
 }
-TIMEOUT_S = 20.0
+TIMEOUT_S = 30.0
+STOP_S = 2.0
+"""How long a mapper may take to end [s]."""
+START_S = 90.0
+"""How long a mapper may take to start on a busy machine [s]."""
 
 
 def streets(width: int = 512, height: int = 400, resolution: float = 1.0) -> OccupancyGrid:
@@ -55,6 +64,49 @@ def pose(x: float, y: float, z: float = 40.0, stamp_ns: int = 1_000_000_000, fra
     return message
 
 
+def grid(
+    cells: np.ndarray, x: float = 0.0, y: float = 0.0, resolution: float = 1.0, stamp_ns: int = 0
+) -> OccupancyGrid:
+    """An occupancy grid with its south-west corner at (x, y) [m]."""
+    message = OccupancyGrid()
+    message.header.frame_id = "map"
+    message.header.stamp = conversions.stamp_from_ns(stamp_ns)
+    message.info.height, message.info.width = cells.shape
+    message.info.resolution = resolution
+    message.info.origin.position.x, message.info.origin.position.y = x, y
+    message.info.origin.orientation.w = 1.0
+    message.data = cells.astype(np.int8).ravel().tolist()
+    return message
+
+
+def path(*points: tuple[float, float, float], stamp_ns: int = 1_000_000_000) -> Path:
+    """A path whose poses have no orientation, as planners leave them."""
+    message = Path()
+    message.header.frame_id = "map"
+    message.header.stamp = conversions.stamp_from_ns(stamp_ns)
+    for x, y, z in points:
+        one = pose(x, y, z, stamp_ns)
+        one.pose.orientation.w = 0.0
+        message.poses.append(one)
+    return message
+
+
+def users(*points: tuple[float, float]) -> PoseArray:
+    message = PoseArray()
+    message.header.frame_id = "map"
+    for x, y in points:
+        one = Pose()
+        one.position.x, one.position.y = x, y
+        message.poses.append(one)
+    return message
+
+
+def points(message: PointCloud2) -> dict[str, np.ndarray]:
+    """The fields of a cloud of float32."""
+    table = np.frombuffer(message.data, "<f4").reshape(message.width, len(message.fields))
+    return {field.name: table[:, k] for k, field in enumerate(message.fields)}
+
+
 def values(status: DiagnosticStatus) -> dict[str, str]:
     return {item.key: item.value for item in status.values}
 
@@ -74,6 +126,10 @@ class Planner:
         self.maps = self.node.create_publisher(OccupancyGrid, "map", qos.LATCHED)
         self.poses = self.node.create_publisher(PoseStamped, "pose", qos.POSE)
         self.odometry = self.node.create_publisher(Odometry, "odom", qos.POSE)
+        self.obstacles = self.node.create_publisher(OccupancyGrid, "dynamic_obstacles", qos.LATEST)
+        self.queries = self.node.create_publisher(PoseStamped, "query", qos.QUERIES)
+        self.paths = self.node.create_publisher(Path, "planned_path", qos.LATEST)
+        self.users = self.node.create_publisher(PoseArray, "users", qos.LATCHED)
         for topic, (message_type, profile) in OUTPUTS.items():
             self.listen(topic, message_type, profile)
         self.transitions = self.node.create_client(ChangeState, "radio_mapper/change_state")
@@ -126,7 +182,11 @@ class Planner:
         """Wait until the mapper has the map and listens to poses."""
         if message is not None:
             self.send_map(message)
-        self.wait(lambda: self.poses.get_subscription_count() + self.odometry.get_subscription_count(), "activation")
+        self.wait(
+            lambda: self.poses.get_subscription_count() + self.odometry.get_subscription_count(),
+            "activation",
+            START_S,
+        )
         self.wait(
             lambda: self.heard["/diagnostics"] and "map_frame" in values(self.heard["/diagnostics"][-1].status[0]),
             "the map to be in use",
@@ -151,6 +211,59 @@ class Planner:
             for topic in ("radio_map", "radio_map/pathloss", "radio_map/status")
         ]
         return joined[0], joined[1], joined[2].status[0]
+
+    def count(self, name: str) -> int:
+        """A counter of the mapper in its next diagnostics."""
+        return int(values(self.health()).get(name, 0))
+
+    def wait_for_count(self, name: str, least: int = 1) -> None:
+        """Wait until a counter of the mapper has reached a number."""
+
+        def reached() -> bool:
+            heard = self.heard["/diagnostics"]
+            return bool(heard) and int(values(heard[-1].status[0]).get(name, 0)) >= least
+
+        self.wait(reached, f"{name} >= {least}")
+
+    def cells(self, wanted_ns: int) -> tuple[np.ndarray, Any]:
+        """Values [rows, cols] and grid of the map of a stamp."""
+        return conversions.grid_from_message(self.wait(lambda: self.answer(wanted_ns), f"the map of {wanted_ns}"))
+
+    def cells_of(self, message: PoseStamped) -> tuple[np.ndarray, Any]:
+        """Send a pose; values [rows, cols] and grid of its map."""
+        return conversions.grid_from_message(self.fly(message)[0])
+
+    def stopped(self, process: Any) -> str:
+        """Stop a mapper's process by SIGTERM; what it has written. It must end well and soon."""
+        process.send_signal(signal.SIGTERM)
+        begun = time.monotonic()
+        written, _ = process.communicate(timeout=TIMEOUT_S)
+        assert (process.returncode, "Traceback" in written) == (0, False), written
+        assert time.monotonic() - begun < STOP_S, written
+        return str(written)
+
+    def set_parameters(self, **changes: Any) -> Any:
+        """Set the mapper's parameters at once; the result."""
+        client = self.node.create_client(SetParametersAtomically, "radio_mapper/set_parameters_atomically")
+        assert client.wait_for_service(TIMEOUT_S)
+        request = SetParametersAtomically.Request(
+            parameters=[Parameter(name, value=value).to_parameter_msg() for name, value in changes.items()]
+        )
+        return self._call(client, request).result
+
+    def trigger(self, service: str) -> Trigger.Response:
+        """Call one of the mapper's own services."""
+        return self.call(Trigger, service, Trigger.Request())
+
+    def call(self, service_type: type, service: str, request: Any) -> Any:
+        client = self.node.create_client(service_type, f"radio_mapper/{service}")
+        assert client.wait_for_service(TIMEOUT_S)
+        return self._call(client, request)
+
+    def _call(self, client: Any, request: Any) -> Any:
+        future = client.call_async(request)
+        self.wait(future.done, "the service")
+        return future.result()
 
     def change_state(self, transition: int) -> bool:
         assert self.transitions.wait_for_service(TIMEOUT_S)
