@@ -8,6 +8,7 @@ NAME = "rdflux_ros"
 EXECUTABLES = {
     "mapper": "rdflux_ros.node.mapper_node:main",
     "replay": "rdflux_ros.evaluation.replay:main",
+    "precompute": "rdflux_ros.mapping.precompute:main",
     "evaluate": "rdflux_ros.evaluation.evaluate:main",
     "benchmark": "rdflux_ros.evaluation.benchmark:main",
     "train": "rdflux_ros.training.train:main",

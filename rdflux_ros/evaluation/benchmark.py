@@ -13,7 +13,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rdflux_ros.evaluation.console import guarded, table, write_json
+from rdflux_ros.console import guarded
+from rdflux_ros.evaluation.console import table, write_json
 from rdflux_ros.model.shipped import PHYSICS, SHIPPED
 
 if TYPE_CHECKING:

@@ -1,31 +1,12 @@
-"""What the executables share: JSON files, tables, and one clear line with exit code 2 where input does not fit."""
+"""What is printed and written: tables and JSON files."""
 
 from __future__ import annotations
 
 import json
 import math
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-
-USER_ERROR = 2
-
-
-def guarded(name: str, command: Callable[[], int]) -> int:
-    """Run a command; an input that does not fit is one line on stderr and exit code 2.
-
-    Such are the package's own `ValueError` classes and `OSError`; any other exception is a fault of the program.
-    """
-    try:
-        return command()
-    except (ValueError, OSError) as error:
-        if not isinstance(error, OSError) and not type(error).__module__.startswith("rdflux_ros."):
-            raise
-        print(f"{name}: {' '.join(str(error).split())}", file=sys.stderr)
-        return USER_ERROR
-    except KeyboardInterrupt:
-        return 130
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:

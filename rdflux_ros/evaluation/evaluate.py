@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rdflux_ros.evaluation.console import guarded, table, write_json
+from rdflux_ros.console import guarded
+from rdflux_ros.evaluation.console import table, write_json
 from rdflux_ros.model.shipped import PHYSICS, SHIPPED
 
 

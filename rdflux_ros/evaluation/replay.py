@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rdflux_ros.evaluation.console import guarded, table, write_json
+from rdflux_ros.console import guarded
+from rdflux_ros.evaluation.console import table, write_json
 
 if TYPE_CHECKING:
     import numpy as np

@@ -341,6 +341,11 @@ class RadioMapper:
         while self._parts.advance(region):
             yield
 
+    def prepare(self, region: Region) -> None:
+        """Prepare a region, all steps at once."""
+        self._map()
+        self._parts.finish(region)
+
     def is_prepared(self, pose: Pose) -> bool:
         """Whether the region that is nearest to a pose has its static part; `prepare_steps` makes it."""
         return self._streets is not None and self._parts.has(nearest_region(pose.x, pose.y))

@@ -16,6 +16,7 @@ MODULES = {
     "evaluate": "rdflux_ros.evaluation.evaluate",
     "benchmark": "rdflux_ros.evaluation.benchmark",
     "train": "rdflux_ros.training.train",
+    "precompute": "rdflux_ros.mapping.precompute",
     "demo": "rdflux_ros.node.demo",
 }
 ASK = """

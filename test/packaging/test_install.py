@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-EXECUTABLES = ("benchmark", "evaluate", "mapper", "replay", "train")
+EXECUTABLES = ("benchmark", "evaluate", "mapper", "precompute", "replay", "train")
 SHARED = {folder: [p.name for p in (ROOT / folder).iterdir() if p.is_file()] for folder in ("config", "launch", "rviz")}
 
 

@@ -1,0 +1,28 @@
+"""What every executable does with an input that does not fit: one clear line and exit code 2."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+USER_ERROR = 2
+INTERRUPTED = 130
+
+
+def guarded(name: str, command: Callable[[], int], interrupted: str = "") -> int:
+    """Run a command; an input that does not fit is one line on stderr and exit code 2.
+
+    Such are the package's own errors and `OSError`; any other exception is a fault of the program. `interrupted` is
+    what Ctrl-C says.
+    """
+    try:
+        return command()
+    except (ValueError, ImportError, OSError) as error:
+        if not isinstance(error, OSError) and not type(error).__module__.startswith("rdflux_ros."):
+            raise
+        print(f"{name}: {' '.join(str(error).split())}", file=sys.stderr)
+        return USER_ERROR
+    except KeyboardInterrupt:
+        if interrupted:
+            print(f"{name}: {interrupted}", file=sys.stderr)
+        return INTERRUPTED
