@@ -11,7 +11,10 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
 SHARE = get_package_share_directory("rdflux_ros")
-OUTPUTS = ("radio_map", "radio_map/pathloss", "radio_map/color", "radio_map/status")
+OUTPUTS = (
+    "radio_map",
+    *(f"radio_map/{layer}" for layer in ("pathloss", "coverage", "color", "along_path", "server", "status")),
+)
 
 ARGUMENTS = (
     DeclareLaunchArgument(

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import itertools
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,8 +19,8 @@ if TYPE_CHECKING:
     from ros_graph import Planner
 
 _domains = itertools.count()
-DOMAINS, WORKERS = 96, 8
-"""Domains up to 101 keep clear of Linux's ephemeral ports; up to eight workers share them."""
+DOMAINS = 101
+"""Domains up to 101 keep clear of Linux's ephemeral ports."""
 
 
 @pytest.fixture
@@ -27,15 +30,16 @@ def ros_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator
     Gives the whole environment, as a child process must inherit it.
     """
     pytest.importorskip("rclpy")
-    settings = {
-        "ROS_DOMAIN_ID": str(_next_domain()),
-        "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
-        "ROS_LOG_DIR": str(tmp_path / "ros_log"),
-        "AMENT_PREFIX_PATH": os.pathsep.join(filter(None, (sys.prefix, os.environ.get("AMENT_PREFIX_PATH")))),
-    }
-    for name, value in settings.items():
-        monkeypatch.setenv(name, value)
-    yield dict(os.environ)
+    with _own_domain() as number:
+        settings = {
+            "ROS_DOMAIN_ID": str(number),
+            "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
+            "ROS_LOG_DIR": str(tmp_path / "ros_log"),
+            "AMENT_PREFIX_PATH": os.pathsep.join(filter(None, (sys.prefix, os.environ.get("AMENT_PREFIX_PATH")))),
+        }
+        for name, value in settings.items():
+            monkeypatch.setenv(name, value)
+        yield dict(os.environ)
 
 
 @pytest.fixture
@@ -80,13 +84,20 @@ def run_mapper(domain: int) -> Iterator[Callable[..., subprocess.Popen[str]]]:
         process.communicate()
 
 
-def _next_domain() -> int:
-    """A domain that no other worker of this run uses, nor, most likely, another run on this machine."""
-    worker = os.environ.get("PYTEST_XDIST_WORKER")
-    run = os.getppid() if worker else os.getpid()
-    own = int(worker[2:]) % WORKERS if worker else 0
-    per_worker = DOMAINS // WORKERS
-    return 1 + (run * 7 + own * per_worker + next(_domains) % per_worker) % DOMAINS
+@contextmanager
+def _own_domain() -> Iterator[int]:
+    """A domain that no other test on this machine uses meanwhile; a killed one leaves its free."""
+    start = next(_domains) + os.getpid() * 7
+    for number in range(start, start + DOMAINS):
+        domain = 1 + number % DOMAINS
+        with (Path(tempfile.gettempdir()) / f"rdflux_ros_domain_{domain}.lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                continue
+            yield domain
+            return
+    raise RuntimeError(f"all {DOMAINS} ROS domains are in use by tests on this machine")
 
 
 @pytest.fixture(scope="session")

@@ -13,12 +13,22 @@ usage: mapper [--help] [--ros-args -p NAME:=VALUE ... --params-file FILE -r FROM
 Radio maps for a moving base station: a ROS 2 lifecycle node that answers every pose over a map of the streets.
 
 in   map                 nav_msgs/OccupancyGrid (or parameter map_yaml)
-     pose | odom         geometry_msgs/PoseStamped | nav_msgs/Odometry (parameter pose_source)
+     pose | odom         geometry_msgs/PoseStamped | nav_msgs/Odometry (parameter pose_source; px4: vehicle_odometry)
+     dynamic_obstacles   nav_msgs/OccupancyGrid: vehicles; a hovering transmitter is answered again
+     query               geometry_msgs/PoseStamped: a pose that a planner considers
+     planned_path        nav_msgs/Path: answered as a whole, and prepared ahead
+     users               geometry_msgs/PoseArray: ground users to serve
 out  radio_map           nav_msgs/OccupancyGrid: 0 best .. 100 floor, -1 no value; dB = 47.84 + 0.9916 * value
      radio_map/pathloss  sensor_msgs/Image 32FC1, dB, NaN = no value, row 0 = south
+     radio_map/coverage  nav_msgs/OccupancyGrid: 100 covered, 0 not, -1 no value; while subscribed
      radio_map/color     sensor_msgs/Image rgb8, north up, while subscribed
+     radio_map/query     nav_msgs/OccupancyGrid, the answer to a query, stamped with it
+     radio_map/along_path  sensor_msgs/PointCloud2: x y z coverage mean_pathloss_db worst_user_db
+     radio_map/server    nav_msgs/OccupancyGrid: the strongest transmitter's number, with several (stations, drones)
      radio_map/status    diagnostic_msgs/DiagnosticArray, how each map was found
      /diagnostics        diagnostic_msgs/DiagnosticArray, 1 Hz
+srv  ~/get_radio_map     nav_msgs/GetMap: the last map
+     ~/save_map, ~/clear_cache  std_srvs/Trigger
 
 parameters (all in config/mapper.yaml):
 """
