@@ -282,16 +282,21 @@ def spin_in_thread(node: Node, context: Context) -> Callable[[], None]:
     executor = SingleThreadedExecutor(context=context)
     executor.add_node(node)
 
+    stopping = threading.Event()
+
     def spin() -> None:
         with contextlib.suppress(ExternalShutdownException, ShutdownException):
-            executor.spin()
+            while not stopping.is_set():
+                executor.spin_once(timeout_sec=0.5)
 
     thread = threading.Thread(target=spin, daemon=True)
     thread.start()
 
     def stop() -> None:
+        stopping.set()
+        executor.wake()
+        thread.join()  # first: nothing may be taken away that a waiting thread still looks at
         executor.shutdown()
-        thread.join()
         if hasattr(node, "close"):
             node.close()
         node.destroy_node()
