@@ -9,7 +9,7 @@ EXECUTABLES = {
     "mapper": "rdflux_ros.node.mapper_node:main",
     "replay": "rdflux_ros.evaluation.replay:main",
     "evaluate": "rdflux_ros.evaluation.evaluate:main",
-    "benchmark": "rdflux_ros.evaluation.benchmark:main",
+    "benchmark": "rdflux_ros.node.benchmark:main",
     "train": "rdflux_ros.training.train:main",
 }
 SHARED_FOLDERS = ("config", "launch", "models", "rviz")

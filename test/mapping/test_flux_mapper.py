@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from flux_model import random_model
 
 from rdflux_ros.mapping.config import MapperConfig
 from rdflux_ros.mapping.inputs import OccupancyInput, Pose, StreetMap, street_map
 from rdflux_ros.mapping.mapper import RadioMapper
 from rdflux_ros.mapping.regions import Region
 from rdflux_ros.model import checkpoint
+from rdflux_ros.model.tiny import random_model
 from rdflux_ros.radio.grid import Grid
 from rdflux_ros.settings import SettingError
 

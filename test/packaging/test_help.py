@@ -14,7 +14,7 @@ MODULES = {
     "mapper": "rdflux_ros.node.mapper_node",
     "replay": "rdflux_ros.evaluation.replay",
     "evaluate": "rdflux_ros.evaluation.evaluate",
-    "benchmark": "rdflux_ros.evaluation.benchmark",
+    "benchmark": "rdflux_ros.node.benchmark",
     "train": "rdflux_ros.training.train",
     "demo": "rdflux_ros.node.demo",
 }
