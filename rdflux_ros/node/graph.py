@@ -25,24 +25,27 @@ class GraphError(RuntimeError):
 
 
 @contextmanager
-def own_graph() -> Iterator[None]:
-    """Keep the graph to this machine and to this process and its children."""
+def own_graph() -> Iterator[str]:
+    """Keep the graph to this machine and, as far as domains go round, to this process and its children.
+
+    Gives a namespace that is nobody else's even where another process took the same domain.
+    """
     with tempfile.TemporaryDirectory(prefix="rdflux_") as logs:
         os.environ["ROS_DOMAIN_ID"] = str(1 + os.getpid() % 100)
         os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
         os.environ["ROS_LOG_DIR"] = logs
-        yield
+        yield f"/rdflux_{os.getpid()}"
 
 
 @contextmanager
-def ros_node(name: str) -> Iterator[Node]:
+def ros_node(name: str, namespace: str = "/") -> Iterator[Node]:
     """A node that spins in a thread of its own."""
     import rclpy
     from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
     from rclpy.signals import SignalHandlerOptions
 
     rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
-    node = rclpy.create_node(name)
+    node = rclpy.create_node(name, namespace=namespace)
     executor = SingleThreadedExecutor()
     executor.add_node(node)
 
@@ -60,9 +63,11 @@ def ros_node(name: str) -> Iterator[Node]:
 
 
 @contextmanager
-def mapper_process(parameters: Mapping[str, object], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+def mapper_process(
+    parameters: Mapping[str, object], log: Path, namespace: str = "/"
+) -> Iterator[subprocess.Popen[bytes]]:
     """The real mapper in a process of its own, ended as Ctrl-C does; what it says goes to `log`."""
-    command = [sys.executable, "-m", "rdflux_ros.node.mapper_node", "--ros-args"]
+    command = [sys.executable, "-m", "rdflux_ros.node.mapper_node", "--ros-args", "-r", f"__ns:={namespace}"]
     for name, value in parameters.items():
         command += ["-p", f"{name}:={value}"]
     with log.open("wb") as output:

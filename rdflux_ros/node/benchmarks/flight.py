@@ -94,7 +94,7 @@ class Flight:
         self._poses = node.create_publisher(PoseStamped, "pose", qos.POSE)
         self._maps = node.create_publisher(OccupancyGrid, "map", qos.LATCHED)
         self._transitions: Client[Any, Any] = node.create_client(ChangeState, "radio_mapper/change_state")
-        self._jumps = 0
+        self._step = self._jumps = 0
         self._recent: deque[dict[str, int]] = deque(maxlen=5)
         self._began = self._heard_at = self._sampled_at = time.monotonic()
 
@@ -109,21 +109,21 @@ class Flight:
     def send(self) -> bool:
         """Send the next pose, and an event where one is due; whether the pose can be answered."""
         run = self.run
-        run.sent += 1
-        if run.sent % DEACTIVATE_EVERY == 0:
-            self._publish(town.on_track(STEP_M * run.sent))  # in flight when the node falls silent
+        self._step += 1
+        if self._step % DEACTIVATE_EVERY == 0:
+            self._publish(town.on_track(STEP_M * self._step))  # in flight when the node falls silent
             self._deactivate_and_activate()
-        if run.sent % MAP_EVERY == 0:
+        if self._step % MAP_EVERY == 0:
             run.events["map updates"] += 1
-            self._maps.publish(town.map_message(run.sent // MAP_EVERY * 7))
-        if run.sent % JUMP_EVERY == 0:
+            self._maps.publish(town.map_message(self._step // MAP_EVERY * 7))
+        if self._step % JUMP_EVERY == 0:
             run.events["time jumps"] += 1
             self._jumps += 1
-        if run.sent % BAD_EVERY == 0:
+        if self._step % BAD_EVERY == 0:
             run.events["poses inside a building"] += 1
             self._publish(town.INSIDE_A_BLOCK)
             return False
-        self._publish(town.on_track(STEP_M * run.sent))
+        self._publish(town.on_track(STEP_M * self._step))
         return True
 
     def receive(self, timeout_s: float) -> bool:
@@ -147,7 +147,8 @@ class Flight:
 
     def _publish(self, position: tuple[float, float, float]) -> None:
         # Each jump goes back a thousand seconds, more than lie between two jumps, so that no stamp comes twice.
-        stamp_ns = 2_000_000_000 * 10**9 - self._jumps * 1000 * 10**9 + self.run.sent % JUMP_EVERY * STEP_NS
+        stamp_ns = 2_000_000_000 * 10**9 - self._jumps * 1000 * 10**9 + self._step % JUMP_EVERY * STEP_NS
+        self.run.sent += 1
         self._poses.publish(town.pose_message(position, stamp_ns))
 
     def _deactivate_and_activate(self) -> None:

@@ -37,7 +37,10 @@ class Heard:
 
 
 class Listener:
-    """Subscribes to `radio_map`, its status and the diagnostics; keeps an answer until it is taken."""
+    """Subscribes in the node's namespace to `radio_map` and its status, and to what the mapper there says of itself.
+
+    An answer is kept until it is taken.
+    """
 
     def __init__(self, node: Node) -> None:
         from diagnostic_msgs.msg import DiagnosticArray
@@ -45,6 +48,7 @@ class Listener:
 
         from rdflux_ros.node.qos import LATCHED, LATEST
 
+        self._mapper = f"{node.get_namespace().rstrip('/')}/radio_mapper:"
         self._changed = threading.Condition()
         self._answers: dict[int, Heard] = {}
         self._health: dict[str, str] = {}
@@ -104,6 +108,8 @@ class Listener:
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         status = message.status[0]
+        if not status.name.startswith(self._mapper):
+            return
         with self._changed:
             self._health = {"message": status.message, **{pair.key: pair.value for pair in status.values}}
             self._health["level"] = str(ord(status.level))

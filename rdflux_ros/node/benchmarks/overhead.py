@@ -41,7 +41,7 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def measure(poses: int, model: str, device: str, log: Path) -> list[dict[str, float]]:
+def measure(poses: int, model: str, device: str, log: Path, namespace: str) -> list[dict[str, float]]:
     """Milliseconds of each pose by part: ``whole``, ``computation``, ``overhead``, ``inside``, ``outside``.
 
     ``inside`` is what passes in the mapper between receiving the pose and having published the answer, less the
@@ -54,7 +54,7 @@ def measure(poses: int, model: str, device: str, log: Path) -> list[dict[str, fl
     """
     from tqdm import tqdm
 
-    with ros_node("benchmark") as node:
+    with ros_node("benchmark", namespace) as node:
         from geometry_msgs.msg import PoseStamped
         from nav_msgs.msg import OccupancyGrid
 
@@ -65,7 +65,7 @@ def measure(poses: int, model: str, device: str, log: Path) -> list[dict[str, fl
         listener = Listener(node)
         publisher = node.create_publisher(PoseStamped, "pose", qos.POSE)
         parameters: dict[str, object] = {"model": model, "device": device, "max_rate_hz": 1000.0}
-        with mapper_process(parameters, log) as process:
+        with mapper_process(parameters, log, namespace) as process:
             node.create_publisher(OccupancyGrid, "map", qos.LATCHED).publish(town.map_message())
             wait_until_ready(process, publisher, listener, log)
             found = []
@@ -121,8 +121,8 @@ def _run(args: argparse.Namespace) -> int:
     from rdflux_ros.evaluation.benchmark import hardware, statistics
 
     try:
-        with own_graph(), tempfile.TemporaryDirectory(prefix="rdflux_") as folder:
-            found = measure(args.poses, args.model, args.device, Path(folder) / "mapper.log")
+        with own_graph() as namespace, tempfile.TemporaryDirectory(prefix="rdflux_") as folder:
+            found = measure(args.poses, args.model, args.device, Path(folder) / "mapper.log", namespace)
     except GraphError as error:
         print(f"benchmark --node: {error}", file=sys.stderr)
         return 1

@@ -129,7 +129,7 @@ class Progress:
             os.replace(partial, self._path)
 
 
-def soak(progress: Progress, poses: int, minutes: float, device: str) -> None:
+def soak(progress: Progress, poses: int, minutes: float, device: str, namespace: str) -> None:
     """What is left of both parts.
 
     Raises
@@ -140,28 +140,29 @@ def soak(progress: Progress, poses: int, minutes: float, device: str) -> None:
     from tqdm import tqdm
 
     with tempfile.TemporaryDirectory(prefix="rdflux_") as folder:
+        place = (device, folder, namespace)
         left = poses - int(progress.done(FULL_RATE, "heard"))
         if left > 0:
             from rdflux_ros.model.tiny import model_file
 
             model = model_file(Path(folder) / "tiny.safetensors")
             with tqdm(total=left, desc=FULL_RATE, unit="answer", dynamic_ncols=True) as bar:
-                _part(progress, FULL_RATE, str(model), device, folder, lambda f, save: at_full_rate(f, left, bar, save))
+                _part(progress, FULL_RATE, str(model), place, lambda f, save: at_full_rate(f, left, bar, save))
         rest = 60.0 * minutes - progress.done(FIXED_RATE, "seconds")
         if rest > 0:
             with tqdm(total=round(rest), desc=FIXED_RATE, unit="s", dynamic_ncols=True) as bar:
-                _part(progress, FIXED_RATE, SHIPPED, device, folder, lambda f, save: at_20_hz(f, rest, bar, save))
+                _part(progress, FIXED_RATE, SHIPPED, place, lambda f, save: at_20_hz(f, rest, bar, save))
 
 
 def _part(
     progress: Progress,
     part: str,
     model: str,
-    device: str,
-    folder: str,
+    place: tuple[str, str, str],
     fly: Callable[[Flight, Callable[[], None]], None],
 ) -> None:
-    """One run of a part, with a process of the mapper of its own."""
+    """One run of a part, with a process of the mapper of its own; `place` is device, folder and namespace."""
+    device, folder, namespace = place
     run, log = Run(), Path(folder) / "mapper.log"
     parameters: dict[str, object] = {
         "model": model,
@@ -170,7 +171,7 @@ def _part(
         "cache_size": CACHE_SIZE,
     }
     save = progress.saver(part, {"model": Path(model).name, "warm_up": WARM_UP, "cache_size": CACHE_SIZE}, run)
-    with ros_node("benchmark") as node, mapper_process(parameters, log) as process:
+    with ros_node("benchmark", namespace) as node, mapper_process(parameters, log, namespace) as process:
         try:
             flight = Flight(node, process, log, run)
             flight.start()
@@ -211,8 +212,8 @@ def _run(args: argparse.Namespace) -> int:
     try:
         progress = Progress(args.json)
         progress.content["hardware"] = hardware("cuda" if args.device == "cuda" else "cpu")
-        with own_graph():
-            soak(progress, args.poses, args.minutes, args.device)
+        with own_graph() as namespace:
+            soak(progress, args.poses, args.minutes, args.device, namespace)
     except GraphError as error:
         print(f"benchmark --soak: {' '.join(str(error).split())}", file=sys.stderr)
         return 1

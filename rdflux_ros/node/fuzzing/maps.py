@@ -137,7 +137,7 @@ def used_as_sent_or_refused(message: OccupancyGrid) -> None:
     except InputError as error:
         assert error.reason in ("map_too_large", "map_malformed")
     else:
-        assert streets.heights_m.shape == streets.grid.shape and streets.covered.any()
+        assert streets.heights_m.shape == streets.covered.shape == streets.grid.shape
 
 
 def every_cell_is_as_the_map_has_it(drawn: tuple[OccupancyInput, MapperConfig, HeightMap | None]) -> None:

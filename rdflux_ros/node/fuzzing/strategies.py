@@ -15,8 +15,8 @@ ANY_FLOAT = st.floats()
 ANY_SINGLE = st.floats(width=32)
 FRAMES = st.just("map") | st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=8)
 """Names of frames; the empty one too."""
-STAMPS = st.tuples(st.integers(-(2**31), 2**31 - 1), st.integers(0, 2**32 - 1))
-"""(sec, nanosec) as a Time message can hold them."""
+STAMPS = st.tuples(st.integers(-(2**31), 2**31 - 1), st.integers(0, 10**9 - 1))
+"""(sec, nanosec) of a Time message."""
 STAMPS_NS = st.integers(0, (2**31 - 1) * 10**9)
 YAWS = st.sampled_from([0.0, math.pi / 2, math.pi, -math.pi / 2, math.pi / 4]) | st.floats(-math.pi, math.pi)
 RESOLUTIONS = st.sampled_from([0.05, 0.1, 0.2, 0.25, 0.3, 0.5, 1.0, 1.5, 2.0]) | st.floats(0.04, 3.0)
