@@ -10,7 +10,7 @@ EXECUTABLES = {
     "replay": "rdflux_ros.evaluation.replay:main",
     "precompute": "rdflux_ros.mapping.precompute:main",
     "evaluate": "rdflux_ros.evaluation.evaluate:main",
-    "benchmark": "rdflux_ros.evaluation.benchmark:main",
+    "benchmark": "rdflux_ros.node.benchmark:main",
     "train": "rdflux_ros.training.train:main",
 }
 SHARED_FOLDERS = ("config", "launch", "models", "rviz")

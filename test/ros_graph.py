@@ -118,10 +118,10 @@ def stamp_ns(message: Any) -> int:
 class Planner:
     """A node on the graph that sends maps and poses and keeps what it hears, by topic."""
 
-    def __init__(self, domain: int) -> None:
+    def __init__(self, domain: int, namespace: str = "") -> None:
         self.context = Context()
         rclpy.init(context=self.context, domain_id=domain)
-        self.node = Node("planner", context=self.context)
+        self.node = Node("planner", context=self.context, namespace=namespace)
         self.heard: dict[str, list[Any]] = defaultdict(list)
         self.maps = self.node.create_publisher(OccupancyGrid, "map", qos.LATCHED)
         self.poses = self.node.create_publisher(PoseStamped, "pose", qos.POSE)

@@ -13,7 +13,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rdflux_ros.console import guarded
 from rdflux_ros.evaluation.console import table, write_json
 from rdflux_ros.model.shipped import PHYSICS, SHIPPED
 
@@ -36,7 +35,7 @@ RATIOS = (0.98, 0.99)
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line of ``benchmark``."""
-    parser = argparse.ArgumentParser(prog="benchmark", description=__doc__)
+    parser = argparse.ArgumentParser(prog="benchmark", description=__doc__, allow_abbrev=False)
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     parser.add_argument("--map", type=Path, metavar="YAML", help="map_server map; else that of examples/krems")
     parser.add_argument("--height-map", type=Path, metavar="YAML", help="building heights")
@@ -102,12 +101,12 @@ def benchmark(mapper: RadioMapper, streets: StreetMap, *, poses: int, regions: i
         one = _parts(mapper, streets, [[pose] for pose in known_places], bar.update)
         sixteen = _parts(mapper, streets, crowds, bar.update)
     return {
-        "known_region": _statistics(known),
-        "new_region": _statistics(new),
+        "known_region": statistics(known),
+        "new_region": statistics(new),
         "batch": {
             "transmitters": BATCH,
-            **_statistics(batch),
-            "p50_per_transmitter": _statistics(batch)["p50"] / BATCH,
+            **statistics(batch),
+            "p50_per_transmitter": statistics(batch)["p50"] / BATCH,
         },
         "parts": {"one": one, "sixteen": sixteen},
     }
@@ -137,7 +136,7 @@ def _parts(
         for name, milliseconds in parts.items():
             times.setdefault(name, []).append(milliseconds)
         tick()
-    return {name: _statistics(values) for name, values in times.items()}
+    return {name: statistics(values) for name, values in times.items()}
 
 
 def benchmark_model(
@@ -215,7 +214,7 @@ def benchmark_model(
 
 
 def _whole_and_parts(answers: list[dict[str, float]]) -> dict[str, Any]:
-    times = {name: _statistics([answer[name] for answer in answers]) for name in answers[0]}
+    times = {name: statistics([answer[name] for answer in answers]) for name in answers[0]}
     return {"whole": times.pop("whole"), "parts": times}
 
 
@@ -282,7 +281,8 @@ def _no_room() -> ValueError:
     return InputError("map_full", "the map has hardly any place outside buildings for a transmitter")
 
 
-def _statistics(milliseconds: Sequence[float]) -> dict[str, float]:
+def statistics(milliseconds: Sequence[float]) -> dict[str, float]:
+    """Milliseconds as {n, p50, p99, mean}."""
     import numpy as np
 
     p50, p99 = np.percentile(milliseconds, [50, 99])
@@ -315,7 +315,8 @@ def _cpu_name() -> str:
     return names[0] if names else platform.processor() or platform.machine()
 
 
-def _run(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> int:
+    """Time what the command line asks for; returns the exit code."""
     from rdflux_ros.mapping.inputs import InputError, load_height_map, load_occupancy, street_map
 
     map_yaml, height_yaml = args.map, args.height_map
@@ -416,13 +417,3 @@ def _steps(times: dict[str, Any]) -> str:
 def _times(title: str, rows: list[list[Any]]) -> str:
     body = [[name, values["n"], values["p50"], values["p99"], values["mean"]] for name, values in rows]
     return table([title, "n", "p50", "p99", "mean"], body)
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run ``benchmark``; returns its exit code."""
-    args = build_parser().parse_args(argv)
-    return guarded("benchmark", lambda: _run(args))
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

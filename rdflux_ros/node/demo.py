@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import argparse
-import os
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from rdflux_ros.node.graph import GraphError, check_alive, mapper_process, own_graph, ros_node
 
 if TYPE_CHECKING:
     from diagnostic_msgs.msg import DiagnosticArray
@@ -38,8 +37,6 @@ READY_S = 90.0
 """How long the mapper may take until it uses the map [s]."""
 QUIET_S = 3.0
 """How long answers are waited for after the last pose [s]."""
-STOP_S = 5.0
-"""How long the mapper may take to end [s]."""
 EXAMPLE = Path("examples", "krems")
 PICTURES = 4
 """Rows of the picture."""
@@ -194,70 +191,6 @@ class Player:
         return iter(self._reader.messages(chosen)) if chosen else iter(())
 
 
-@contextmanager
-def mapper_process(parameters: dict[str, object], log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """The real mapper in a process of its own, ended as Ctrl-C does; what it says goes to `log`."""
-    command = [sys.executable, "-m", "rdflux_ros.node.mapper_node", "--ros-args"]
-    for name, value in parameters.items():
-        command += ["-p", f"{name}:={value}"]
-    with log.open("wb") as output:
-        with _signals_later() as raise_them:
-            process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
-        try:
-            raise_them()
-            yield process
-        finally:
-            if process.poll() is None:
-                process.send_signal(signal.SIGINT)
-            try:
-                process.wait(STOP_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-
-
-@contextmanager
-def _signals_later() -> Iterator[Callable[[], None]]:
-    """Keep SIGINT and SIGTERM out of a block that must not end half-way; the function raises what came meanwhile."""
-    came: list[int] = []
-    handlers = {n: signal.signal(n, lambda number, _: came.append(number)) for n in (signal.SIGINT, signal.SIGTERM)}
-
-    def raise_them() -> None:
-        for number in came[:1]:
-            signal.raise_signal(number)
-
-    try:
-        yield raise_them
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
-
-
-@contextmanager
-def ros_node(name: str) -> Iterator[Node]:
-    """A node that spins in a thread of its own."""
-    import rclpy
-    from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
-    from rclpy.signals import SignalHandlerOptions
-
-    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
-    node = rclpy.create_node(name)
-    executor = SingleThreadedExecutor()
-    executor.add_node(node)
-
-    def spin() -> None:
-        with suppress(ExternalShutdownException):
-            executor.spin()
-
-    thread = threading.Thread(target=spin, name="planner", daemon=True)
-    thread.start()
-    try:
-        yield node
-    finally:
-        rclpy.try_shutdown()
-        thread.join(2.0)
-
-
 def fly(bag: Path, mapper: dict[str, object], rate: float, limit: int | None, log: Path) -> tuple[list[Sent], Planner]:
     """Play `bag` to a mapper of its own; what was sent, and who listened."""
     from tqdm import tqdm
@@ -274,12 +207,12 @@ def fly(bag: Path, mapper: dict[str, object], rate: float, limit: int | None, lo
             poses = islice(player.poses(rate), count)
             for pose in tqdm(poses, total=count, unit="pose", desc="flight", dynamic_ncols=True):
                 sent.append(pose)
-                _alive(process, log)
+                check_alive(process, log)
             deadline = time.monotonic() + QUIET_S
             while sent and not planner.answered(sent[-1].stamp_ns) and time.monotonic() < deadline:
                 time.sleep(0.05)
             time.sleep(0.2)  # its status follows the map
-            _alive(process, log)
+            check_alive(process, log)
         if process.returncode != 0:
             raise DemoError(f"the mapper ended with code {process.returncode}, see {log}")
     return sent, planner
@@ -288,27 +221,11 @@ def fly(bag: Path, mapper: dict[str, object], rate: float, limit: int | None, lo
 def _wait_for_map(planner: Planner, process: subprocess.Popen[bytes], log: Path) -> None:
     deadline = time.monotonic() + READY_S
     while not planner.map_in_use.wait(0.1):
-        _alive(process, log)
+        check_alive(process, log)
         if planner.trouble:
             raise DemoError(f"the mapper does not start: {planner.trouble}")
         if time.monotonic() > deadline:
             raise DemoError(f"the mapper did not take the map within {READY_S:.0f} s, see {log}")
-
-
-def _alive(process: subprocess.Popen[bytes], log: Path) -> None:
-    if process.poll() is not None:
-        lines = log.read_text(errors="replace").strip().splitlines()
-        raise DemoError(f"the mapper died (exit code {process.returncode}): {lines[-1] if lines else 'silently'}")
-
-
-@contextmanager
-def own_graph() -> Iterator[None]:
-    """Keep the demo's graph to this machine and to itself."""
-    with tempfile.TemporaryDirectory(prefix="rdflux_demo_") as logs:
-        os.environ["ROS_DOMAIN_ID"] = str(1 + os.getpid() % 100)
-        os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
-        os.environ["ROS_LOG_DIR"] = logs
-        yield
 
 
 @dataclass(frozen=True)
@@ -495,7 +412,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         with own_graph():
             return demo(args.bag or args.example / "flight", args.example, args.out, args.rate, args.poses)
-    except (DemoError, InputError, DataError) as error:
+    except (DemoError, GraphError, InputError, DataError) as error:
         print(f"demo: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

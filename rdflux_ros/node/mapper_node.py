@@ -79,6 +79,7 @@ def _run(arguments: Sequence[str], stop: StopRequest) -> int:
         print(f"mapper: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     finally:
+        stop.heed()
         if node is not None:
             node.close()
             node.destroy_node()

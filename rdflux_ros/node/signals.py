@@ -1,7 +1,7 @@
 """SIGINT, SIGTERM and SIGHUP end the process with exit code 0, whatever it is doing.
 
 The signals are blocked in every thread and taken by one that waits for nothing else, so that no import, transition or
-computation is ever interrupted half-way, and none can delay the end beyond `GRACE_S`.
+computation is ever interrupted half-way, and none can delay the end beyond `HEED_S` and `GRACE_S`.
 """
 
 from __future__ import annotations
@@ -14,8 +14,10 @@ import time
 from collections.abc import Callable
 from typing import NoReturn
 
+HEED_S = 0.4
+"""How long the main thread may take to heed a signal [s]; it cannot while it configures, and the process just ends."""
 GRACE_S = 1.2
-"""What an orderly end may take before the process just ends [s]."""
+"""What an orderly end may take from then on [s]."""
 
 
 class StopRequest:
@@ -23,6 +25,7 @@ class StopRequest:
 
     def __init__(self) -> None:
         self._event = threading.Event()
+        self._heeded = threading.Event()
         self._lock = threading.Lock()
         self._notify: Callable[[], None] | None = None
         self._signals = [signal.SIGINT, signal.SIGTERM]
@@ -37,9 +40,13 @@ class StopRequest:
         return self._event.is_set()
 
     def orderly(self, notify: Callable[[], None]) -> None:
-        """From now on a signal calls `notify` (from another thread) and leaves `GRACE_S` for an orderly end."""
+        """From now on a signal calls `notify` (from another thread) and gives time to `heed` it."""
         with self._lock:
             self._notify = notify
+
+    def heed(self) -> None:
+        """The orderly end begins; it may take `GRACE_S`."""
+        self._heeded.set()
 
     def _wait(self) -> None:
         signal.sigwait(self._signals)
@@ -48,7 +55,8 @@ class StopRequest:
             notify = self._notify
         if notify is not None:
             notify()
-            time.sleep(GRACE_S)
+            if self._heeded.wait(HEED_S):
+                time.sleep(GRACE_S)
         leave(0)
 
 

@@ -56,8 +56,9 @@ class Grid:
         return np.floor(row).astype(np.int64), np.floor(col).astype(np.int64)
 
     def contains(self, x: ArrayLike, y: ArrayLike) -> NDArray[np.bool_]:
-        """Whether the points [m] lie on the grid."""
-        row, col = self.cells(x, y)
+        """Whether the points [m] lie on the grid; any numbers may be asked."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            row, col = self.fractional_cells(x, y)
         return (row >= 0) & (row < self.height) & (col >= 0) & (col < self.width)
 
     def centres(self, row: ArrayLike, col: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

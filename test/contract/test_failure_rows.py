@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 import torch
 from diagnostic_msgs.msg import DiagnosticStatus
-from flux_model import model_file, random_model
 from lifecycle_msgs.msg import Transition
 from nav_msgs.msg import OccupancyGrid
 from ros_graph import Planner, pose, streets, values
 
 from rdflux_ros.model import checkpoint
+from rdflux_ros.model.tiny import model_file, random_model
 from rdflux_ros.node import qos
 
 SECOND = 1_000_000_000

@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from diagnostic_msgs.msg import DiagnosticStatus
-from flux_model import model_file
 from nav_msgs.msg import OccupancyGrid
 from ros_graph import Planner, grid, pose, streets, values
+
+from rdflux_ros.model.tiny import model_file
 
 SECOND = 1_000_000_000
 Run = Callable[..., object]

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticStatus
-from flux_model import model_file
 from ros_graph import Planner, pose, stamp_ns, streets, values
+
+from rdflux_ros.model.tiny import model_file
 
 SECOND = 1_000_000_000
 Run = Callable[..., object]

@@ -9,10 +9,10 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from flux_model import model_file
 
-from rdflux_ros.evaluation.benchmark import main
 from rdflux_ros.model import checkpoint
+from rdflux_ros.model.tiny import model_file
+from rdflux_ros.node.benchmark import main
 
 
 def test_all_figures_are_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from flux_model import TINY, model_file
 from tiny_scenes import make_scenes
 
 from rdflux_ros.data.radiomapseer import RadioMapSeer, Sample
@@ -21,6 +20,7 @@ from rdflux_ros.flux.pipeline import FluxPipeline
 from rdflux_ros.model import checkpoint
 from rdflux_ros.model.config import model_config
 from rdflux_ros.model.radio_model import STAGES, RadioModel
+from rdflux_ros.model.tiny import TINY, model_file
 
 ROWS = ["physics", "full", "vanilla", "flux", "aligned", "other_midpoint"]
 METHOD = {"steps": 10, "reuse_ratio": 0.8}

@@ -6,10 +6,10 @@ import json
 from pathlib import Path
 
 import pytest
-from flux_model import random_model
 
 from rdflux_ros.evaluation.evaluate import main
 from rdflux_ros.model import checkpoint
+from rdflux_ros.model.tiny import random_model
 
 NOTES = {
     "conditional": {

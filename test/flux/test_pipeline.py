@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
-from flux_model import TINY, random_model
 from torch import Tensor
 
 from rdflux_ros.diffusion import ddm
 from rdflux_ros.flux.pipeline import FluxPipeline, PosePart, StreetsPart, predictor
 from rdflux_ros.flux.schedules import first_schedule
 from rdflux_ros.model.radio_model import RadioModel
+from rdflux_ros.model.tiny import TINY, random_model
 from rdflux_ros.settings import SettingError
 
 WINDOW = (3, -2)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from flux_model import random_model
 
 from rdflux_ros.flux.similarity import environment_distance
+from rdflux_ros.model.tiny import random_model
 from rdflux_ros.networks.condition import Condition
 
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from flux_model import model_file
 
 from rdflux_ros.mapping.config import MapperConfig
 from rdflux_ros.mapping.inputs import InputError, OccupancyInput, Pose, street_map
 from rdflux_ros.mapping.mapper import RadioMapper
+from rdflux_ros.model.tiny import model_file
 from rdflux_ros.radio.grid import Grid
 
 POSE = Pose(70.0, 200.0, 30.0)

@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from flux_model import random_model
 
 from rdflux_ros.mapping.config import MapperConfig
 from rdflux_ros.mapping.inputs import OccupancyInput, Pose, StreetMap, street_map
@@ -18,6 +17,7 @@ from rdflux_ros.mapping.mapper import RadioMapper
 from rdflux_ros.mapping.regions import Region
 from rdflux_ros.model import checkpoint
 from rdflux_ros.model.shipped import MissingModelError
+from rdflux_ros.model.tiny import random_model
 from rdflux_ros.radio.grid import Grid
 from rdflux_ros.settings import SettingError
 

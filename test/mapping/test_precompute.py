@@ -8,12 +8,12 @@ import cv2
 import numpy as np
 import pytest
 import yaml
-from flux_model import model_file
 
 from rdflux_ros.mapping.config import MapperConfig
 from rdflux_ros.mapping.inputs import Pose, load_occupancy, street_map
 from rdflux_ros.mapping.mapper import RadioMapper
 from rdflux_ros.mapping.precompute import main
+from rdflux_ros.model.tiny import model_file
 from rdflux_ros.node.parameters import as_yaml
 
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 from diagnostic_msgs.msg import DiagnosticStatus
-from flux_model import random_model
 from ros_graph import Planner, pose, streets, values
 
 from rdflux_ros.model import checkpoint
+from rdflux_ros.model.tiny import random_model
 
 SECOND = 1_000_000_000
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import random
+import re
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from ros_graph import Planner, pose, streets
+from ros_graph import Planner, pose, streets, values
 
 ROOT = Path(__file__).parents[2]
 Run = Callable[..., "subprocess.Popen[str]"]
@@ -71,24 +75,94 @@ def test_an_argument_that_would_be_ignored_is_refused(run_mapper: Run) -> None:
     assert len(output.strip().splitlines()) == 1, output
 
 
-@pytest.mark.parametrize(
-    ("delay_s", "number"),
-    [(0.5, signal.SIGTERM), (0.9, signal.SIGTERM), (1.5, signal.SIGTERM), (1.5, signal.SIGHUP)],
-)
-def test_a_signal_while_starting_ends_it_well(run_mapper: Run, delay_s: float, number: signal.Signals) -> None:
+SIGNALS, IN_FLIGHT, AT_ONCE = 20, 6, 3
+"""Mappers that are stopped, those of them that answer poses by then, and how many run beside each other."""
+START_S, FLIGHT_S = 6.0, 2.0
+"""How long after its beginning a start or a flight is stopped at most [s]."""
+END_S, LATE, LATE_S = 2.0, 3, 8.0
+"""How long an end may take; so many may take so long instead where the machine has other things to do [s]."""
+
+
+@dataclass
+class Stopped:
+    """A mapper that is stopped some time after it began to start, or to answer."""
+
+    name: str
+    process: subprocess.Popen[str]
+    number: signal.Signals
+    in_flight: bool
+    delay_s: float
+    due: float | None = None
+    sent: float | None = None
+
+    def began(self, flying: set[str]) -> bool:
+        """It answers, or its handlers are installed, before which it is Python that starts."""
+        if self.in_flight:
+            return self.name in flying
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        blocked = int(re.findall(r"SigBlk:\s*(\w+)", status)[0], 16)
+        return bool(blocked >> (self.number - 1) & 1)
+
+    def __str__(self) -> str:
+        """What a failure says of it."""
+        when = "flight" if self.in_flight else "start"
+        return f"{self.name}: {self.number.name} {self.delay_s:.2f} s after the beginning of its {when}"
+
+
+@pytest.mark.timeout(400)
+def test_signals_at_random_times_end_it_well(planner: Planner, run_mapper: Run) -> None:
+    seed = int(os.environ.get("RDFLUX_SEED", random.SystemRandom().randrange(10**6)))
+    print(f"RDFLUX_SEED={seed}")
+    draw = random.Random(seed)
+    flights = set(draw.sample(range(SIGNALS), IN_FLIGHT))
+    planner.send_map(streets())
+    waiting, running, took, number = list(range(SIGNALS)), list[Stopped](), dict[str, float](), 0
+    while waiting or running:
+        while waiting and len(running) < AT_ONCE:
+            index = waiting.pop(0)
+            name = f"/m{index}/radio_mapper"
+            shared = [f"-r {topic}:=/{topic}" for topic in ("map", "pose")]
+            process = run_mapper("--ros-args", *" ".join([f"-r __ns:=/m{index}", *shared]).split(), model="shipped")
+            delay_s = draw.uniform(0.0, FLIGHT_S if index in flights else START_S)
+            which = draw.choice([signal.SIGINT, signal.SIGTERM])
+            running.append(Stopped(name, process, which, index in flights, delay_s))
+        number += 1
+        planner.poses.publish(pose(130.0 + number % 40, 120.0, stamp_ns=number * 50_000_000))
+        time.sleep(0.02)
+        flying = {
+            status.name.partition(":")[0]
+            for message in planner.heard["/diagnostics"]
+            for status in message.status
+            if int(values(status).get("poses_answered", 0))
+        }
+        took |= {str(one): took_s for one in running if (took_s := stopped(one, flying)) is not None}
+        running = [one for one in running if str(one) not in took]
+    assert sum(took_s > END_S for took_s in took.values()) <= LATE, took
+
+
+def stopped(one: Stopped, flying: set[str]) -> float | None:
+    """Signal it when its time has come; how long its end took [s], with code 0 and without a word. None before."""
+    now = time.monotonic()
+    if one.sent is None:
+        assert one.process.poll() is None, f"{one} died: {ended(one.process)}"
+        if one.due is None and one.began(flying):
+            one.due = now + one.delay_s
+        if one.due is not None and now >= one.due:
+            one.process.send_signal(one.number)
+            one.sent = now
+        return None
+    if one.process.poll() is None:
+        assert now - one.sent < LATE_S, f"{one} does not end"
+        return None
+    code, output = ended(one.process)
+    assert code == 0 and "Traceback" not in output, f"{one}: code {code}: {output}"
+    return now - one.sent
+
+
+def test_a_hang_up_while_starting_ends_it_well(run_mapper: Run) -> None:
     process = run_mapper()
-    time.sleep(delay_s)
-    ends_well(process, number)
-
-
-def test_a_signal_in_flight_ends_it_well(planner: Planner, run_mapper: Run) -> None:
-    process = run_mapper(max_rate_hz=1000.0)
-    planner.ready(streets())
-    planner.fly(pose(130.0, 120.0, stamp_ns=1))
-    for n in range(2, 30):
-        planner.poses.publish(pose(130.0, 120.0, stamp_ns=n))
-        time.sleep(0.01)
-    ends_well(process, signal.SIGINT)
+    time.sleep(1.5)
+    ends_well(process, signal.SIGHUP)
 
 
 def ends_well(process: subprocess.Popen[str], number: signal.Signals) -> None:

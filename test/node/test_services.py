@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from flux_model import model_file
 from lifecycle_msgs.msg import Transition
 from nav_msgs.srv import GetMap
 from ros_graph import Planner, path, pose, stamp_ns, streets, values
 
 from rdflux_ros.mapping.inputs import load_occupancy
 from rdflux_ros.mapping.saved_maps import load_radio_map
+from rdflux_ros.model.tiny import model_file
 from rdflux_ros.node import conversions
 
 SECOND = 1_000_000_000

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticStatus
-from flux_model import model_file
 from geometry_msgs.msg import PoseStamped
 from nav_msgs.msg import OccupancyGrid
 from ros_graph import Planner, grid, pose, streets, values
 
+from rdflux_ros.model.tiny import model_file
 from rdflux_ros.node import conversions, qos
 
 SECOND = 1_000_000_000

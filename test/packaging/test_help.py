@@ -14,7 +14,10 @@ MODULES = {
     "mapper": "rdflux_ros.node.mapper_node",
     "replay": "rdflux_ros.evaluation.replay",
     "evaluate": "rdflux_ros.evaluation.evaluate",
-    "benchmark": "rdflux_ros.evaluation.benchmark",
+    "benchmark": "rdflux_ros.node.benchmark",
+    "benchmark --node": "rdflux_ros.node.benchmark",
+    "benchmark --soak": "rdflux_ros.node.benchmark",
+    "benchmark --fuzz": "rdflux_ros.node.benchmark",
     "train": "rdflux_ros.training.train",
     "precompute": "rdflux_ros.mapping.precompute",
     "demo": "rdflux_ros.node.demo",
@@ -23,20 +26,19 @@ ASK = """
 import sys
 from {module} import main
 try:
-    code = main(["--help"])
+    code = main([*{options}, "--help"])
 except SystemExit as stop:
     code = stop.code or 0
-heavy = sorted(set(sys.modules) & {{"torch", "rclpy", "matplotlib", "cv2", "rosbags", "skimage"}})
+heavy = sorted(set(sys.modules) & {{"torch", "rclpy", "matplotlib", "cv2", "rosbags", "skimage", "hypothesis"}})
 print("heavy:", heavy, "code:", code)
 """
 
 
 @pytest.mark.parametrize("name", MODULES)
 def test_help_is_quick_and_light(name: str) -> None:
+    ask = ASK.format(module=MODULES[name], options=name.split()[1:])
     start = time.perf_counter()
-    done = subprocess.run(
-        [sys.executable, "-c", ASK.format(module=MODULES[name])], cwd=ROOT, capture_output=True, text=True, timeout=60
-    )
+    done = subprocess.run([sys.executable, "-c", ask], cwd=ROOT, capture_output=True, text=True, timeout=60)
     took = time.perf_counter() - start
     assert done.stdout.rstrip().endswith("heavy: [] code: 0"), done.stdout + done.stderr
     assert "usage: " in done.stdout

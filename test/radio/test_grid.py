@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -42,3 +43,11 @@ def test_the_centre_of_a_cell_lies_in_it(row, col, resolution, x, y, yaw):
     centre = grid.centres(row, col)
     assert grid.cells(*centre) == (row, col)
     assert grid.contains(*centre)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("far", [math.nan, math.inf, -1e300, 1.7e308])
+def test_no_number_is_too_far_to_be_outside(far):
+    grid = Grid(3, 2, 0.5, 1.0, 1.0, 0.3)
+    assert not grid.contains(far, 1.2) and not grid.contains(1.2, far)
+    assert grid.contains(*grid.centres(1, 2))

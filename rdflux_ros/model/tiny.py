@@ -1,4 +1,7 @@
-"""A tiny model whose every part matters: what training starts at zero is random here."""
+"""A tiny untrained model whose every part matters: for what has to run but not to be right, tests and soaks.
+
+What training starts at zero is random here.
+"""
 
 from __future__ import annotations
 

@@ -1,0 +1,1 @@
+"""What `benchmark` measures of the node on a real graph: its overhead, a soak, and fuzzed inputs."""

@@ -1,0 +1,13 @@
+"""All properties; `make test` tries a few hundred examples of each, `benchmark --fuzz` as many as it is told."""
+
+from rdflux_ros.node.fuzzing import answers, map_files, maps, obstacles, parameters, paths, poses
+
+PROPERTIES = (
+    *poses.PROPERTIES,
+    *maps.PROPERTIES,
+    *map_files.PROPERTIES,
+    *obstacles.PROPERTIES,
+    *paths.PROPERTIES,
+    *answers.PROPERTIES,
+    *parameters.PROPERTIES,
+)
