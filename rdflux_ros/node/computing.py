@@ -156,6 +156,8 @@ class Computing:
     def _use_settings(self, settings: Settings) -> StreetMap | None:
         """The new streets where the settings shape them."""
         before, self._settings = self._settings.mapper, settings
+        if before == settings.mapper:
+            return None
         self.mapper.reconfigure(settings.mapper)
         self._servers.place_stations(settings.mapper.stations)
         changed = any(getattr(before, name) != getattr(settings.mapper, name) for name in STREETS)
