@@ -59,8 +59,8 @@ def covered(radio_map: RadioMap, config: MapperConfig) -> NDArray[np.bool_]:
 def users_pathloss(radio_map: RadioMap, users: NDArray[np.float64]) -> NDArray[np.float32]:
     """Pathloss [dB] of users [N, 2] at x, y [m] of the map's frame; NaN outside the window and in buildings."""
     found = np.full(len(users), np.nan, np.float32)
-    inside = np.isfinite(users).all(axis=1)
-    inside[inside] = radio_map.grid.contains(*users[inside].T)
+    inside = np.flatnonzero(np.isfinite(users).all(axis=1))
+    inside = inside[radio_map.grid.contains(users[inside, 0], users[inside, 1])]
     row, col = radio_map.grid.cells(users[inside, 0], users[inside, 1])
     found[inside] = radio_map.pathloss_db[row, col]
     return found
