@@ -11,10 +11,10 @@ VENV := $(CURDIR)/.venv
 BIN := $(VENV)/bin
 PYTHONS := python3.11 python3.12 python3.10 python3
 TORCH ?= torch==2.13.0
-EXTRAS := evaluation,kilted,papers,test,training
+EXTRAS := evaluation,kilted,papers,test,training,view
 # colcon needs setuptools < 80
 TOOLS := 'setuptools>=77.0.3,<80' 'pytest<9'
-PACKAGED := $(shell find rdflux_ros -name '*.py') $(wildcard config/* launch/* models/* rviz/* resource/executables/*)
+PACKAGED := $(shell find rdflux_ros -name '*.py' -o -name '*.html') $(wildcard config/* launch/* models/* rviz/* resource/executables/*)
 
 # A sourced ROS installation must not reach into .venv, which has its own.
 unexport PYTHONPATH PYTHONHOME LD_LIBRARY_PATH AMENT_PREFIX_PATH AMENT_CURRENT_PREFIX CMAKE_PREFIX_PATH \

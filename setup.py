@@ -9,6 +9,7 @@ EXECUTABLES = {
     "mapper": "rdflux_ros.node.mapper_node:main",
     "replay": "rdflux_ros.evaluation.replay:main",
     "precompute": "rdflux_ros.mapping.precompute:main",
+    "view": "rdflux_ros.node.view:main",
     "evaluate": "rdflux_ros.evaluation.evaluate:main",
     "benchmark": "rdflux_ros.node.benchmark:main",
     "train": "rdflux_ros.training.train:main",
@@ -16,6 +17,7 @@ EXECUTABLES = {
 SHARED_FOLDERS = ("config", "launch", "models", "rviz")
 EVALUATION = ["matplotlib", "pillow", "rosbags>=0.10", "scikit-image", "tqdm"]
 TRAINING = ["lightning-fabric", "matplotlib", "tqdm"]
+VIEW = ["aiohttp>=3.9"]
 PAPERS = ["diffusers", "transformers"]
 KILTED = [
     f"ros-kilted-{name}"
@@ -63,6 +65,7 @@ setup(
     maintainer_email="maintainers@rdflux-ros.example",
     python_requires=">=3.10",
     packages=find_packages(include=[NAME, f"{NAME}.*"]),
+    package_data={f"{NAME}.node": ["view.html"]},
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
         (f"share/{NAME}", ["package.xml"]),
@@ -77,6 +80,7 @@ setup(
         "papers": PAPERS,
         "test": TEST,
         "training": TRAINING,
+        "view": VIEW,
     },
     zip_safe=False,
 )

@@ -1,6 +1,7 @@
 """Start the mapper: `ros2 launch rdflux_ros mapper.launch.py map_yaml:=/path/to/map.yaml rviz:=true`."""
 
 import os
+from typing import Any
 
 from ament_index_python.packages import get_package_share_directory
 from launch import LaunchContext, LaunchDescription
@@ -39,6 +40,8 @@ ARGUMENTS = (
         "use_sim_time", default_value="false", description="take the time from /clock, whatever params_file says"
     ),
     DeclareLaunchArgument("rviz", default_value="false", description="open RViz on the radio map"),
+    DeclareLaunchArgument("view", default_value="false", description="show the radio map in a browser, see view_port"),
+    DeclareLaunchArgument("view_port", default_value="8080", description="where: http://127.0.0.1:<view_port>/"),
     DeclareLaunchArgument("namespace", default_value="", description="namespace of node and topics; empty: root"),
     DeclareLaunchArgument("map_topic", default_value="map", description="where the occupancy grid comes from"),
     DeclareLaunchArgument("pose_topic", default_value="pose", description="where PoseStamped come from"),
@@ -46,28 +49,34 @@ ARGUMENTS = (
 )
 
 
-def mapper(context: LaunchContext) -> list[Action]:
-    """The mapper with the arguments that were given over its parameter file."""
+def nodes(context: LaunchContext) -> list[Action]:
+    """The mapper with the arguments that were given over its parameter file and, if asked for, the view beside it."""
     given = {name: LaunchConfiguration(name).perform(context) for name in ("model", "device", "map_yaml", "height_map")}
     overrides: dict[str, str | bool] = {name: value for name, value in given.items() if value}
     for name in ("autostart", "use_sim_time"):
         overrides[name] = IfCondition(LaunchConfiguration(name)).evaluate(context)
-    return [
-        Node(
-            package="rdflux_ros",
-            executable="mapper",
-            name="radio_mapper",
-            namespace=LaunchConfiguration("namespace"),
-            parameters=[LaunchConfiguration("params_file"), overrides],
-            remappings=[(name, LaunchConfiguration(f"{name}_topic")) for name in ("map", "pose", "odom")],
-            output="screen",
-            emulate_tty=True,
-        )
-    ]
+    found: list[Action] = [node("mapper", "radio_mapper", overrides)]
+    if IfCondition(LaunchConfiguration("view")).evaluate(context):
+        found.append(node("view", "radio_map_view", {**overrides, "port": LaunchConfiguration("view_port")}))
+    return found
+
+
+def node(executable: str, name: str, overrides: dict[str, Any]) -> Node:
+    """One of ours: same file, same namespace, same topics."""
+    return Node(
+        package="rdflux_ros",
+        executable=executable,
+        name=name,
+        namespace=LaunchConfiguration("namespace"),
+        parameters=[LaunchConfiguration("params_file"), overrides],
+        remappings=[(topic, LaunchConfiguration(f"{topic}_topic")) for topic in ("map", "pose", "odom")],
+        output="screen",
+        emulate_tty=True,
+    )
 
 
 def generate_launch_description() -> LaunchDescription:
-    """The mapper and, if asked for, RViz."""
+    """The mapper and, if asked for, RViz and the browser view."""
     rviz = Node(
         package="rviz2",
         executable="rviz2",
@@ -82,4 +91,4 @@ def generate_launch_description() -> LaunchDescription:
         condition=IfCondition(LaunchConfiguration("rviz")),
     )
     # RViz first: where it is not installed, launch stops before it has started anything.
-    return LaunchDescription([*ARGUMENTS, rviz, OpaqueFunction(function=mapper)])
+    return LaunchDescription([*ARGUMENTS, rviz, OpaqueFunction(function=nodes)])

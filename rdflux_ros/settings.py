@@ -27,6 +27,12 @@ def setting(
     return dataclasses.field(default=default, metadata=metadata)
 
 
+def same(config: type[Any], name: str) -> Any:
+    """A field as another dataclass has it."""
+    field = next(field for field in dataclasses.fields(config) if field.name == name)
+    return dataclasses.field(default=field.default, metadata=field.metadata)
+
+
 def allowed(field: dataclasses.Field[Any]) -> str:
     """What a setting may be, in words: ``one of 'auto', 'cpu'`` or ``0.1 to 10``."""
     if field.metadata.get("choices"):

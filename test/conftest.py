@@ -59,13 +59,13 @@ def planner(domain: int) -> Iterator[Planner]:
 
 
 @pytest.fixture
-def run_mapper(domain: int) -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """Starts the mapper's process with parameters; stopped at the end."""
+def run_node(domain: int) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Starts the process of a module of ours with parameters; stopped at the end."""
     started: list[subprocess.Popen[str]] = []
 
-    def run(*arguments: str, **parameters: object) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "rdflux_ros.node.mapper_node", *arguments, "--ros-args"]
-        for name, value in {"device": "cpu", "model": "physics", **parameters}.items():
+    def run(module: str, *arguments: str, **parameters: object) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", f"rdflux_ros.node.{module}", *arguments, "--ros-args"]
+        for name, value in parameters.items():
             command += ["-p", f"{name}:={value}"]
         process = subprocess.Popen(
             command,
@@ -82,6 +82,16 @@ def run_mapper(domain: int) -> Iterator[Callable[..., subprocess.Popen[str]]]:
         if process.poll() is None:
             process.kill()
         process.communicate()
+
+
+@pytest.fixture
+def run_mapper(run_node: Callable[..., subprocess.Popen[str]]) -> Callable[..., subprocess.Popen[str]]:
+    """Starts the mapper's process with parameters."""
+
+    def run(*arguments: str, **parameters: object) -> subprocess.Popen[str]:
+        return run_node("mapper_node", *arguments, **{"device": "cpu", "model": "physics", **parameters})
+
+    return run
 
 
 @contextmanager

@@ -149,10 +149,14 @@ def pathloss_message(radio_map: RadioMap) -> Image:
 
 def color_message(radio_map: RadioMap) -> Image:
     """The answer as rgb8 to look at: bright is good, grey has no value, north up."""
-    grey = np.rint(255.0 * grey_from_gain(-radio_map.pathloss_db)).astype(np.uint8)
-    color = _palette()[grey]
-    color[np.isnan(radio_map.pathloss_db)] = NO_VALUE_COLOR
-    return _image(radio_map, "rgb8", color[::-1])
+    return _image(radio_map, "rgb8", colors(radio_map.pathloss_db)[::-1])
+
+
+def colors(pathloss_db: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """rgb of pathloss [dB], [..., 3]."""
+    color = _palette()[np.rint(255.0 * grey_from_gain(-pathloss_db)).astype(np.uint8)]
+    color[np.isnan(pathloss_db)] = NO_VALUE_COLOR
+    return color
 
 
 def along_path_message(found: AlongPath, header: Header) -> PointCloud2:
@@ -277,6 +281,31 @@ def pathloss_from_message(message: Image) -> NDArray[np.float32]:
     """[rows, cols] pathloss [dB] of a `radio_map/pathloss` message, row 0 = south."""
     values = np.frombuffer(message.data, ">f4" if message.is_bigendian else "<f4")
     return values.reshape(message.height, message.width).astype(np.float32)
+
+
+def points_from_message(message: PointCloud2) -> dict[str, NDArray[np.float32]]:
+    """The float32 fields of a cloud by name, [points] each.
+
+    Raises
+    ------
+    ValueError
+        The data does not hold what the fields say.
+    """
+    fields = [f for f in message.fields if f.datatype == PointField.FLOAT32 and f.count == 1]
+    if message.height * message.row_step != len(message.data) or message.row_step < message.width * message.point_step:
+        raise ValueError(f"cloud of {message.width} x {message.height} points with {len(message.data)} bytes of data")
+    layout = np.dtype(
+        {
+            "names": [f.name for f in fields],
+            "formats": [">f4" if message.is_bigendian else "<f4"] * len(fields),
+            "offsets": [f.offset for f in fields],
+            "itemsize": message.point_step,
+        }
+    )
+    rows = np.asarray(message.data, np.uint8).reshape(message.height, message.row_step)
+    packed = rows[:, : message.width * message.point_step].tobytes()
+    points = np.frombuffer(packed, layout) if packed else np.empty(0, layout)
+    return {f.name: points[f.name].astype(np.float32) for f in fields}
 
 
 def _image(radio_map: RadioMap, encoding: str, pixels: NDArray[np.generic]) -> Image:

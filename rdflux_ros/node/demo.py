@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -17,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rdflux_ros.node.graph import GraphError, check_alive, mapper_process, own_graph, ros_node
+from rdflux_ros.node.graph import GraphError, check_alive, mapper_process, node_process, own_graph, ros_node
 
 if TYPE_CHECKING:
     from diagnostic_msgs.msg import DiagnosticArray
@@ -189,6 +191,20 @@ class Player:
     def _messages(self, message_type: str) -> Iterator[tuple[Any, int, bytes]]:
         chosen = [c for c in self._reader.connections if c.msgtype == message_type]
         return iter(self._reader.messages(chosen)) if chosen else iter(())
+
+
+@contextmanager
+def browser_view(port: int, log: Path) -> Iterator[None]:
+    """The browser view beside the mapper; its address is printed."""
+    with node_process("view", {"port": port}, log) as process:
+        deadline = time.monotonic() + READY_S
+        while not (said := re.search(r"open (http\S+/)", log.read_text(errors="replace"))):
+            check_alive(process, log, "view")
+            if time.monotonic() > deadline:
+                raise DemoError(f"the view did not start within {READY_S:.0f} s, see {log}")
+            time.sleep(0.1)
+        print(f"The flight in a browser: {said[1]}", flush=True)
+        yield
 
 
 def fly(bag: Path, mapper: dict[str, object], rate: float, limit: int | None, log: Path) -> tuple[list[Sent], Planner]:
@@ -367,13 +383,14 @@ def draw(scored: Sequence[Scored], occupancy: OccupancyInput, folder: Path) -> l
     return [picture, animation]
 
 
-def demo(bag: Path, example: Path, out: Path, rate: float, limit: int | None) -> int:
+def demo(bag: Path, example: Path, out: Path, rate: float, limit: int | None, view_port: int | None) -> int:
     """Fly, score, draw; 0 if at least 95 % of the poses were answered by the model."""
     from rdflux_ros.mapping.inputs import load_occupancy
 
     out.mkdir(parents=True, exist_ok=True)
     occupancy = load_occupancy(example / "map.yaml")
-    sent, planner = fly(bag, {"height_map": (example / "height.yaml").resolve()}, rate, limit, out / "mapper.log")
+    with nullcontext() if view_port is None else browser_view(view_port, out / "view.log"):
+        sent, planner = fly(bag, {"height_map": (example / "height.yaml").resolve()}, rate, limit, out / "mapper.log")
     if not sent:
         raise DemoError(f"{bag}: no poses (geometry_msgs/msg/PoseStamped)")
     scored = score(sent, planner, example / "truth", occupancy.grid)
@@ -400,6 +417,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--example", type=Path, default=EXAMPLE, help="folder with map, heights, poses.csv and truth")
     parser.add_argument("--bag", type=Path, help="bag to play (default: flight in the example's folder)")
     parser.add_argument("--out", type=Path, default=Path("demo_output"), help="folder of the results")
+    parser.add_argument("--view", type=int, nargs="?", const=8080, metavar="PORT", help="show it in a browser (8080)")
     args = parser.parse_args(argv)
     if args.rate <= 0 or (args.poses is not None and args.poses < 1):
         parser.error("--rate and --poses must be above 0")
@@ -411,7 +429,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # unwinds, so that the mapper ends too
     try:
         with own_graph():
-            return demo(args.bag or args.example / "flight", args.example, args.out, args.rate, args.poses)
+            return demo(args.bag or args.example / "flight", args.example, args.out, args.rate, args.poses, args.view)
     except (DemoError, GraphError, InputError, DataError) as error:
         print(f"demo: {' '.join(str(error).split())}", file=sys.stderr)
         return 1

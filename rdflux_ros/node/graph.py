@@ -9,7 +9,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -62,12 +62,19 @@ def ros_node(name: str, namespace: str = "/") -> Iterator[Node]:
         thread.join(2.0)
 
 
-@contextmanager
 def mapper_process(
     parameters: Mapping[str, object], log: Path, namespace: str = "/"
+) -> AbstractContextManager[subprocess.Popen[bytes]]:
+    """The real mapper in a process of its own, as `node_process`."""
+    return node_process("mapper_node", parameters, log, namespace)
+
+
+@contextmanager
+def node_process(
+    module: str, parameters: Mapping[str, object], log: Path, namespace: str = "/"
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """The real mapper in a process of its own, ended as Ctrl-C does; what it says goes to `log`."""
-    command = [sys.executable, "-m", "rdflux_ros.node.mapper_node", "--ros-args", "-r", f"__ns:={namespace}"]
+    """A node of ours in a process of its own, ended as Ctrl-C does; what it says goes to `log`."""
+    command = [sys.executable, "-m", f"rdflux_ros.node.{module}", "--ros-args", "-r", f"__ns:={namespace}"]
     for name, value in parameters.items():
         command += ["-p", f"{name}:={value}"]
     with log.open("wb") as output:
@@ -86,11 +93,11 @@ def mapper_process(
                 process.wait()
 
 
-def check_alive(process: subprocess.Popen[bytes], log: Path) -> None:
-    """Raise `GraphError` with the mapper's last words where its process has ended."""
+def check_alive(process: subprocess.Popen[bytes], log: Path, name: str = "mapper") -> None:
+    """Raise `GraphError` with its last words where the process has ended."""
     if process.poll() is not None:
         lines = log.read_text(errors="replace").strip().splitlines()
-        raise GraphError(f"the mapper died (exit code {process.returncode}): {lines[-1] if lines else 'silently'}")
+        raise GraphError(f"the {name} died (exit code {process.returncode}): {lines[-1] if lines else 'silently'}")
 
 
 @contextmanager

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
+from rdflux_ros.node.process import asks_for_help, spin
 from rdflux_ros.node.signals import StopRequest, leave
+
+if TYPE_CHECKING:
+    from rdflux_ros.node.radio_mapper import RadioMapperNode
 
 HELP = """\
 usage: mapper [--help] [--ros-args -p NAME:=VALUE ... --params-file FILE -r FROM:=TO ...]
@@ -37,54 +42,19 @@ parameters (all in config/mapper.yaml):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run until a signal or the context's end; the process ends with code 0 then, 2 where an argument was refused."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    if _asks_for_help(arguments):
+    if asks_for_help(arguments):
         from rdflux_ros.node.parameters import as_help
 
         print(HELP + as_help(), end="")
         return 0
-    code = _run(arguments, StopRequest())
+    code = spin("mapper", _node, arguments, StopRequest())
     leave(code)  # the worker may still be inside torch, which an ordinary exit would tear down under it
 
 
-def _asks_for_help(arguments: Sequence[str]) -> bool:
-    own = arguments[: arguments.index("--ros-args")] if "--ros-args" in arguments else arguments
-    return "-h" in own or "--help" in own
-
-
-def _run(arguments: Sequence[str], stop: StopRequest) -> int:
-    import rclpy
-    from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
-    from rclpy.signals import SignalHandlerOptions
-    from rclpy.utilities import remove_ros_args
-
+def _node() -> RadioMapperNode:
     from rdflux_ros.node.radio_mapper import RadioMapperNode
-    from rdflux_ros.settings import SettingError
 
-    node = None
-    try:
-        rclpy.init(args=["mapper", *arguments], signal_handler_options=SignalHandlerOptions.NO)
-        if unknown := remove_ros_args(["mapper", *arguments])[1:]:
-            raise SettingError(f"unknown arguments {' '.join(unknown)}; all but --help follow --ros-args")
-        node = RadioMapperNode()
-        executor = SingleThreadedExecutor()
-        executor.add_node(node)
-        stop.orderly(node.nudge)
-        while rclpy.ok() and not stop:
-            executor.spin_once()
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
-    except (SettingError, RuntimeError) as error:  # rcl raises RuntimeErrors for arguments and files it cannot read
-        if node is not None:
-            raise
-        print(f"mapper: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-    finally:
-        stop.heed()
-        if node is not None:
-            node.close()
-            node.destroy_node()
-        rclpy.try_shutdown()
-    return 0
+    return RadioMapperNode()
 
 
 if __name__ == "__main__":

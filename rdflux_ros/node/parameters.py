@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from rdflux_ros.mapping.config import MapperConfig
-from rdflux_ros.settings import SettingError, allowed, checked, from_mapping, setting
+from rdflux_ros.settings import SettingError, allowed, checked, from_mapping, same, setting
 
 if TYPE_CHECKING:
     from rcl_interfaces.msg import ParameterDescriptor
@@ -28,8 +28,8 @@ FIXED = frozenset(
 
 
 @dataclass(frozen=True)
-class NodeConfig:
-    """What concerns the node alone: topics, files, rates."""
+class InputConfig:
+    """Where poses and map come from: the same for the mapper and for who looks on."""
 
     pose_source: str = setting(
         "pose",
@@ -45,6 +45,12 @@ class NodeConfig:
         choices=("transient_local", "volatile"),
     )
     map_yaml: str = setting("", "a map_server map to load instead of listening to map; empty: listen")
+
+
+@dataclass(frozen=True)
+class NodeConfig(InputConfig):
+    """What concerns the mapper's node alone: files, rates, outputs."""
+
     height_map: str = setting("", "a yaml with the buildings' heights (image, resolution, origin, height_scale)")
     max_rate_hz: float = setting(
         20.0, "answers a second at most; of poses that come faster the latest wins [Hz]", minimum=0.01, maximum=1000.0
@@ -63,31 +69,45 @@ class NodeConfig:
 
 
 @dataclass(frozen=True)
+class ViewConfig(InputConfig):
+    """The parameters of the browser view."""
+
+    stations: str = same(MapperConfig, "stations")
+    host: str = setting("127.0.0.1", "address to listen on; 0.0.0.0: every network of this machine, without a password")
+    port: int = setting(8080, "port to listen on; 0: any that is free", minimum=0, maximum=65535)
+    rate_hz: float = setting(5.0, "updates a second to each browser at most [Hz]", minimum=1.0, maximum=60.0)
+
+
+@dataclass(frozen=True)
 class Settings:
-    """All parameters of the node."""
+    """All parameters of the mapper."""
 
     node: NodeConfig
     mapper: MapperConfig
 
 
-def fields() -> Iterator[dataclasses.Field[Any]]:
-    """All settings, in the order of documentation."""
-    yield from dataclasses.fields(NodeConfig)
-    yield from dataclasses.fields(MapperConfig)
+def fields(*configs: type[Any]) -> Iterator[dataclasses.Field[Any]]:
+    """All settings of these dataclasses (none: the mapper's), in the order of documentation."""
+    for config in configs or (NodeConfig, MapperConfig):
+        yield from dataclasses.fields(config)
 
 
-def declare(node: Node) -> None:
+def declare(node: Node, *configs: type[Any], passed_over: Collection[str] = ()) -> None:
     """Declare every setting on `node` with what was given on the command line or in a file.
 
-    The node must have been created with ``automatically_declare_parameters_from_overrides=True``.
+    The node must have been created with ``automatically_declare_parameters_from_overrides=True``. Names that are
+    `passed_over` may be given without being the node's: those of another node that reads the same file.
 
     Raises
     ------
     SettingError
         An unknown parameter was given, or a value that does not fit; the message names it and its bounds.
     """
-    known = {field.name: field for field in fields()}
+    known = {field.name: field for field in fields(*configs)}
     given = {name: parameter.value for name, parameter in node.get_parameters_by_prefix("").items()}
+    for name in given.keys() & set(passed_over) - known.keys():
+        node.undeclare_parameter(name)
+        del given[name]
     unknown = sorted(name for name in given if name not in known and not name.startswith(BUILT_IN))
     if unknown:
         raise SettingError(f"unknown parameter {', '.join(unknown)}; known are {', '.join(sorted(known))}")
@@ -117,7 +137,12 @@ def descriptor(field: dataclasses.Field[Any]) -> ParameterDescriptor:
 
 def read(node: Node) -> Settings:
     """The parameters of `node` as they are now."""
-    return Settings(_values(node, NodeConfig), _values(node, MapperConfig))
+    return Settings(read_as(NodeConfig, node), read_as(MapperConfig, node))
+
+
+def read_as(config: type[T], node: Node) -> T:
+    """The parameters of `node` that are fields of this dataclass, as they are now."""
+    return from_mapping(config, {field.name: node.get_parameter(field.name).value for field in fields(config)})
 
 
 def changed(settings: Settings, changes: Sequence[Any]) -> Settings:
@@ -149,9 +174,9 @@ def refusal(changes: Sequence[Any], configured: bool) -> str:
     return ""
 
 
-def as_help() -> str:
+def as_help(*configs: type[Any]) -> str:
     """One line for each parameter, for `--help`."""
-    return "".join(f"  {field.name:<20}{_described(field)}\n" for field in fields())
+    return "".join(f"  {field.name:<20}{_described(field)}\n" for field in fields(*configs))
 
 
 def as_yaml() -> str:
@@ -167,10 +192,6 @@ def as_yaml() -> str:
         lines += textwrap.wrap(_described(field), 112, initial_indent=f"    #{mark} ", subsequent_indent="    #    ")
         lines.append(f"    {field.name}: {_yaml_value(field.default)}")
     return "\n".join(lines) + "\n"
-
-
-def _values(node: Node, cls: type[Any]) -> Any:
-    return from_mapping(cls, {field.name: node.get_parameter(field.name).value for field in dataclasses.fields(cls)})
 
 
 def _described(field: dataclasses.Field[Any]) -> str:

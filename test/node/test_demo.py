@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -53,6 +56,24 @@ def test_a_mapper_that_dies_is_one_line_and_code_1(
 def test_a_bag_that_is_not_there_is_one_line_and_code_1(ros_environment: dict[str, str], tmp_path: Path) -> None:
     done = demo(ros_environment, tmp_path / "out", "--bag", str(tmp_path / "none"))
     assert (done.returncode, done.stderr) == (1, f"demo: {tmp_path / 'none'}: no such bag\n")
+
+
+def test_the_view_is_beside_it_and_ends_with_it(ros_environment: dict[str, str], tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "rdflux_ros.node.demo", "--out", str(tmp_path), "--view", "0"]
+    process = subprocess.Popen(
+        command, cwd=ROOT, env=ros_environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
+    assert process.stdout is not None
+    said = process.stdout.readline().decode()
+    address = re.fullmatch(r"The flight in a browser: (http://127\.0\.0\.1:\d+/)\n", said)
+    assert address, said
+    with urllib.request.urlopen(address[1], timeout=20) as page:
+        assert b"<title>Radio map</title>" in page.read()
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=20)
+    assert process.returncode == 128 + signal.SIGINT
+    with pytest.raises(urllib.error.URLError):
+        urllib.request.urlopen(address[1], timeout=20)
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])

@@ -13,6 +13,7 @@ ROOT = Path(__file__).parents[2]
 MODULES = {
     "mapper": "rdflux_ros.node.mapper_node",
     "replay": "rdflux_ros.evaluation.replay",
+    "view": "rdflux_ros.node.view",
     "evaluate": "rdflux_ros.evaluation.evaluate",
     "benchmark": "rdflux_ros.node.benchmark",
     "benchmark --node": "rdflux_ros.node.benchmark",
@@ -29,7 +30,8 @@ try:
     code = main([*{options}, "--help"])
 except SystemExit as stop:
     code = stop.code or 0
-heavy = sorted(set(sys.modules) & {{"torch", "rclpy", "matplotlib", "cv2", "rosbags", "skimage", "hypothesis"}})
+HEAVY = {{"torch", "rclpy", "matplotlib", "cv2", "rosbags", "skimage", "hypothesis", "aiohttp"}}
+heavy = sorted(set(sys.modules) & HEAVY)
 print("heavy:", heavy, "code:", code)
 """
 

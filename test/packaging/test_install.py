@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-EXECUTABLES = ("benchmark", "evaluate", "mapper", "precompute", "replay", "train")
+EXECUTABLES = ("benchmark", "evaluate", "mapper", "precompute", "replay", "train", "view")
 SHARED = {folder: [p.name for p in (ROOT / folder).iterdir() if p.is_file()] for folder in ("config", "launch", "rviz")}
 
 
@@ -45,6 +45,11 @@ def colcon_prefix(request: pytest.FixtureRequest, source: Path, tmp_path_factory
 
 def test_pip_gives_what_ros2_finds(pip_prefix: Path) -> None:
     assert_ros2_finds(pip_prefix)
+
+
+def test_the_browser_views_page_is_installed(pip_prefix: Path) -> None:
+    (page,) = pip_prefix.rglob("rdflux_ros/node/view.html")
+    assert page.read_bytes() == (ROOT / "rdflux_ros" / "node" / "view.html").read_bytes()
 
 
 def test_after_pip_only_prefixed_names_are_on_path(pip_prefix: Path) -> None:
