@@ -23,7 +23,7 @@ def demo(environment: dict[str, str], out: Path, *options: str) -> subprocess.Co
 
 
 def test_every_pose_is_answered_and_scored(ros_environment: dict[str, str], tmp_path: Path) -> None:
-    done = demo(ros_environment, tmp_path, "--poses", "9")
+    done = demo(ros_environment, tmp_path, "--poses", "9", "--rate", "0.5")  # slow machines count too
     assert done.returncode == 0, done.stdout + done.stderr
     table = dict(line.strip("| ").split(" | ") for line in (tmp_path / "demo.md").read_text().splitlines()[2:])
     table = {key.strip(): value.strip() for key, value in table.items()}
