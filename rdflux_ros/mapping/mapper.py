@@ -11,20 +11,19 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from rdflux_ros.flux.loading import load_model
-from rdflux_ros.flux.pipeline import FluxPipeline, changed, joined
+from rdflux_ros.flux.pipeline import FluxPipeline, changed
+from rdflux_ros.mapping.batch import Asked, Batch, milliseconds_since
 from rdflux_ros.mapping.config import MapperConfig
 from rdflux_ros.mapping.inputs import InputError, OccupancyInput, Pose, StreetMap, obstacle_cells
 from rdflux_ros.mapping.regions import Region, RegionTracker, height_at, nearest_region, points_along
 from rdflux_ros.mapping.static_parts import StaticPart, StaticParts
 from rdflux_ros.model.checkpoint import CheckpointError
 from rdflux_ros.model.config import MethodConfig
-from rdflux_ros.propagation.physics_layer import PathGains, PhysicsConfig, PhysicsLayer
+from rdflux_ros.propagation.physics_layer import PhysicsConfig, PhysicsLayer
 from rdflux_ros.radio.grid import LATTICE_M, MARGIN_M, WINDOW_M
-from rdflux_ros.radio.radio_map import MIDPOINT_PENDING, RadioMap, Transmitter
-from rdflux_ros.radio.units import FLOOR_GAIN_DB, FLOOR_PATHLOSS_DB, GREY_SPAN_DB
+from rdflux_ros.radio.radio_map import RadioMap, Transmitter
 from rdflux_ros.settings import SettingError
 
 __all__ = ["MapperConfig", "RadioMapper", "StaticPart", "select_device"]
@@ -35,9 +34,6 @@ BATCH = 16
 """Transmitters in one pass at most."""
 POLITE_BATCH = 2
 """As many as are answered in one pass on a CPU while live poses wait: a larger one keeps them longer than it saves."""
-NO_MIDPOINT = "the first stage failed"
-OUT_OF_MEMORY = "the memory is full"
-NOT_FINITE = "the network's answer is not finite"
 STALE_S = 10.0
 """Poses farther apart tell nothing of the speed [s]."""
 DEVICE_RETRY_S = 10.0
@@ -55,23 +51,6 @@ class _Track:
     tracker: RegionTracker = field(default_factory=RegionTracker)
     last: Pose | None = None
     ahead: Region | None = None
-
-
-@dataclass(frozen=True)
-class _Asked:
-    """One transmitter to be answered, in which region."""
-
-    region: Region
-    pose: Pose
-    transmitter: Transmitter
-    z: float
-    """As it is answered: within the range of the model, but above the roof it stands on [m]."""
-
-    @property
-    def point(self) -> tuple[float, float, float]:
-        """(x, y) from the window's south-west corner, z as it is answered [m]."""
-        grid = self.region.grid
-        return self.transmitter.x - grid.origin_x, self.transmitter.y - grid.origin_y, self.z
 
 
 def select_device(name: str) -> torch.device:
@@ -237,8 +216,9 @@ class RadioMapper:
         static = self._parts.computed(*free)
         while not static.ready:
             static.advance()
-        asked = _Asked(Region(0, 0), Pose(0.0, 0.0, 30.0), Transmitter(0.0, 0.0, 30.0), 30.0)
-        self._pathloss(self._flux, [asked], [static], {})
+        asked = Asked(Region(0, 0), Pose(0.0, 0.0, 30.0), Transmitter(0.0, 0.0, 30.0), 30.0)
+        batch = Batch([asked], [static], self._obstacle_cells([asked]), self.device)
+        batch.answered(self._physics, self._flux, self.config.aligned, "", {})
 
     def transmitter(self, pose: Pose) -> Transmitter:
         """Where the antenna of a pose is, if it can be answered.
@@ -270,13 +250,13 @@ class RadioMapper:
             return error
         return None
 
-    def _asked(self, pose: Pose, region: Region) -> _Asked:
+    def _asked(self, pose: Pose, region: Region) -> Asked:
         """Raises as `transmitter` does."""
         transmitter = self.transmitter(pose)
         low, high = Z_RANGE_M
         z = min(max(transmitter.z, low), high)
         on_roof = z <= height_at(self._map(), pose.x, pose.y, self.config)
-        return _Asked(region, pose, transmitter, transmitter.z if on_roof else z)
+        return Asked(region, pose, transmitter, transmitter.z if on_roof else z)
 
     def answer(self, pose: Pose, *, wait: bool = True) -> RadioMap:
         """The main track's next answer, as `answer_tracks`; raises as `transmitter` does."""
@@ -372,7 +352,7 @@ class RadioMapper:
             raise InputError("no_map", "no map yet")
         return self._streets
 
-    def _answers(self, asked: Sequence[_Asked], waited: set[Region], *, physics: bool = False) -> list[RadioMap]:
+    def _answers(self, asked: Sequence[Asked], waited: set[Region], *, physics: bool = False) -> list[RadioMap]:
         """One pass; where the GPU is lost in it, the pass that the CPU then makes."""
         try:
             return self._pass(asked, waited, None if physics else self._flux)
@@ -392,7 +372,7 @@ class RadioMapper:
                 self._parts.close()
                 self._start(select_device(self.config.device))
 
-    def _pass(self, asked: Sequence[_Asked], waited: set[Region], flux: FluxPipeline | None) -> list[RadioMap]:
+    def _pass(self, asked: Sequence[Asked], waited: set[Region], flux: FluxPipeline | None) -> list[RadioMap]:
         """One pass over one region or several; the times are shared out evenly."""
         start = time.perf_counter()
         statics, hits = [], []
@@ -403,12 +383,14 @@ class RadioMapper:
                 self._parts.finish(one.region)
             statics.append(static)
         self._hits += all(hits) and flux is self._flux
-        latency = {"region": _milliseconds_since(start)}
-        found, methods = self._pathloss(flux, asked, statics, latency)
-        latency["total"] = _milliseconds_since(start)
+        latency = {"region": milliseconds_since(start)}
+        batch = Batch(asked, statics, self._obstacle_cells(asked), self.device)
+        found, how = batch.answered(self._physics, flux, self.config.aligned, self.trouble, latency)
+        latency["total"] = milliseconds_since(start)
         answers = []
-        for k, (one, static, (method, fallback)) in enumerate(zip(asked, statics, methods, strict=True)):
-            cache = "approximate" if static.approximate and method == "flux" else "hit" if hits[k] else "miss"
+        for k, (one, static) in enumerate(zip(asked, statics, strict=True)):
+            by_flux = how[k].method == "flux"
+            cache = "approximate" if static.approximate and by_flux else "hit" if hits[k] else "miss"
             answers.append(
                 RadioMap(
                     pathloss_db=found[k],
@@ -416,121 +398,29 @@ class RadioMapper:
                     transmitter=one.transmitter,
                     stamp_ns=one.pose.stamp_ns,
                     frame_id=self._map().frame_id,
-                    method=method,
+                    method=how[k].method,
                     region=(one.region.i, one.region.j),
                     cache=cache,
                     extrapolated=not Z_RANGE_M[0] <= one.transmitter.z <= Z_RANGE_M[1],
-                    fallback=fallback,
-                    reuse_ratio=flux.method.reuse_ratio if flux is not None and method == "flux" else None,
+                    fallback=how[k].fallback,
+                    reuse_ratio=flux.method.reuse_ratio if flux is not None and by_flux else None,
                     obstacles="used" if self._obstacles else "outdated" if self._obstacles_outdated else "none",
                     latency_ms={name: value / len(asked) for name, value in latency.items()},
                 )
             )
         return answers
 
-    def _pathloss(
-        self,
-        flux: FluxPipeline | None,
-        asked: Sequence[_Asked],
-        statics: Sequence[StaticPart],
-        latency: dict[str, float],
-    ) -> tuple[NDArray[np.float32], list[tuple[str, str]]]:
-        """Pathloss [B, 256, 256] dB, NaN where there is no value; (method, fallback) of each."""
-        start = time.perf_counter()
-        points = torch.tensor([one.point for one in asked], dtype=torch.float32, device=self.device)
-        gains = self._gains(statics, points)
-        latency["physics"] = _milliseconds_since(start)
-        found = -gains.gain_db().cpu().numpy()
-        fallback = self.trouble
-        methods = [("physics_fallback", fallback) if fallback else ("physics", "")] * len(asked)
-        if flux is not None:
-            methods = [
-                ("physics_fallback", f"{NO_MIDPOINT}: {part.failure}" if part.failure else MIDPOINT_PENDING)
-                for part in statics
-            ]
-            ready = [k for k, part in enumerate(statics) if part.streets is not None]
-            if ready:
-                start = time.perf_counter()
-                self._refine(flux, asked, statics, gains, points, ready, found, methods)
-                latency["network"] = _milliseconds_since(start)
-        np.minimum(found, FLOOR_PATHLOSS_DB, out=found)
-        for values, one, static in zip(found, asked, statics, strict=True):
-            values[static.buildings] = np.nan
-            if self._obstacles is not None:
-                values[self._obstacle_cells(one.region)] = np.nan
-        return found, methods
-
-    def _gains(self, statics: Sequence[StaticPart], points: Tensor) -> PathGains:
-        """The physics layer's answers, those of neighbours in the batch that share their walls in one call."""
-        runs: list[list[int]] = []
-        for k, static in enumerate(statics):
-            if k and static.facades is statics[k - 1].facades:
-                runs[-1].append(k)
-            else:
-                runs.append([k])
-        return PathGains.joined([self._physics(statics[run[0]].facades, points[run]) for run in runs])
-
-    def _refine(
-        self,
-        flux: FluxPipeline,
-        asked: Sequence[_Asked],
-        statics: Sequence[StaticPart],
-        gains: PathGains,
-        points: Tensor,
-        ready: Sequence[int],
-        found: NDArray[np.float32],
-        methods: list[tuple[str, str]],
-    ) -> None:
-        """Put the method's pathloss in place of the physics layer's where the midpoint is ready, all in one batch."""
-        try:
-            refined = self._refined(
-                flux, [asked[k] for k in ready], [statics[k] for k in ready], gains.of(ready), points[list(ready)]
-            )
-        except torch.OutOfMemoryError as error:
-            torch.cuda.empty_cache()
-            for k in ready:
-                methods[k] = "physics_fallback", f"{OUT_OF_MEMORY}: {' '.join(str(error).split())}"
-            return
-        for k, values in zip(ready, refined, strict=True):
-            if np.isfinite(values).all():
-                found[k], methods[k] = values, ("flux", "")
-            else:
-                methods[k] = "physics_fallback", NOT_FINITE
-
-    def _refined(
-        self,
-        flux: FluxPipeline,
-        asked: Sequence[_Asked],
-        statics: Sequence[StaticPart],
-        gains: PathGains,
-        points: Tensor,
-    ) -> NDArray[np.float32]:
-        """The method's pathloss [B, 256, 256]."""
-        buildings = np.stack([static.buildings for static in statics])
-        cars = np.zeros_like(buildings)
-        if self._obstacles is not None:
-            cars = np.stack([self._obstacle_cells(one.region) for one in asked]) & ~buildings
-        on_device = (torch.from_numpy(cells).to(self.device) for cells in (~(buildings | cars), cars))
-        pose = flux.pose_part(gains, points, *on_device)
-        parts = [static.streets for static in statics if static.streets is not None]
-        same = all(part is parts[0] for part in parts)
-        streets = parts[0] if same else joined(parts)
-        windows = [(one.region.i, one.region.j) for one in asked]
-        grey = flux.answer(streets, pose, windows[0] if same else windows, aligned=self.config.aligned)
-        return -(FLOOR_GAIN_DB + GREY_SPAN_DB * grey[:, 0]).cpu().numpy()
-
-    def _obstacle_cells(self, region: Region) -> NDArray[np.bool_]:
-        """[256, 256] cells of the region in which an obstacle stands; resampled once."""
-        assert self._obstacles is not None
-        if region not in self._cars:
-            if len(self._cars) >= REMEMBERED:
-                self._cars.clear()
-            self._cars[region] = obstacle_cells(self._obstacles, region.grid, self.config)
-        return self._cars[region]
-
-
-def _milliseconds_since(start: float) -> float:
-    return 1e3 * (time.perf_counter() - start)
+    def _obstacle_cells(self, asked: Sequence[Asked]) -> NDArray[np.bool_]:
+        """[B, 256, 256] cells of each window in which an obstacle stands; resampled once for each region."""
+        obstacles = self._obstacles
+        if obstacles is None:
+            return np.zeros((len(asked), WINDOW_M, WINDOW_M), bool)
+        if len(self._cars) >= REMEMBERED:
+            self._cars.clear()
+        for one in asked:
+            if one.region not in self._cars:
+                self._cars[one.region] = obstacle_cells(obstacles, one.region.grid, self.config)
+        return np.stack([self._cars[one.region] for one in asked])
 
 
 def _asked_method(config: MapperConfig) -> dict[str, Any]:

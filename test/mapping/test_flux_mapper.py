@@ -156,7 +156,7 @@ def test_memory_that_is_full_is_told_and_recovers(mapper: RadioMapper) -> None:
     mapper.answer(pose)
     hook = mapper._flux.model.stage("aligned").denoiser.register_forward_pre_hook(failing)  # type: ignore[union-attr]
     found = mapper.answer(pose)
-    assert (found.method, found.fallback) == ("physics_fallback", "the memory is full: 3 GiB wanted")
+    assert (found.method, found.fallback) == ("physics_fallback", "the network failed: 3 GiB wanted")
     hook.remove()
     assert mapper.answer(pose).method == "flux"
 
