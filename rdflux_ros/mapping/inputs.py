@@ -22,6 +22,8 @@ MAX_CELLS_PER_METRE = 4
 """Walls are kept down to 0.25 m."""
 HEIGHT_MAP_REACH_M = 200.0
 """How far beyond the occupancy grid a height map is used [m]: as far as a window and its margin reach."""
+FARTHEST_M = 1e8
+"""Coordinates beyond are refused: a cell's place would be lost in rounding [m]."""
 _UNKNOWN, _FREE, _OCCUPIED = 0, 1, 2  # ordered so that the maximum is who wins
 _MAX_TILT = math.radians(1.0)
 
@@ -141,6 +143,8 @@ def checked_occupancy(
     grid = Grid(
         width, height, _decimal(resolution), float(origin_xyz[0]), float(origin_xyz[1]), _yaw(origin_quaternion)
     )
+    if _too_far(grid):
+        raise _malformed(f"it reaches beyond {FARTHEST_M:g} m")
     return OccupancyInput(cells.reshape(height, width), grid, frame_id, stamp_ns)
 
 
@@ -148,6 +152,11 @@ def obstacle_cells(obstacles: OccupancyInput, window: Grid, config: MapperConfig
     """Cells of a window in which an obstacle stands; occupied wins, beyond the obstacles' grid there are none."""
     occupied = obstacles.data >= config.occupied_threshold
     return _resampled(occupied, obstacles.grid, window, np.False_)
+
+
+def _too_far(grid: Grid) -> bool:
+    reach = max(abs(grid.origin_x), abs(grid.origin_y)) + max(grid.width, grid.height) * grid.resolution
+    return not reach <= FARTHEST_M
 
 
 def _malformed(what: str) -> InputError:
@@ -302,7 +311,10 @@ class _MapFile:
         if not isinstance(origin, list) or len(origin) not in (2, 3):
             raise self.error("origin", f"{origin!r} must be [x, y, yaw]")
         x, y, yaw = (self._finite("origin", value) for value in [*origin, 0.0][:3])
-        return Grid(image.shape[1], image.shape[0], resolution, x, y, yaw)
+        grid = Grid(image.shape[1], image.shape[0], resolution, x, y, yaw)
+        if _too_far(grid):
+            raise self.error("origin", f"the map reaches beyond {FARTHEST_M:g} m")
+        return grid
 
 
 def _shade(image: NDArray[Any], with_alpha: bool) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
@@ -442,10 +454,14 @@ def _bounds(grid: Grid) -> tuple[float, float, float, float]:
 def _cells_per_metre(source: Grid) -> int:
     """As fine as the source within 1 to 4; 4 where its cells do not fit the metres of the map frame."""
     own = min(max(math.ceil(1 / source.resolution - 1e-6), 1), MAX_CELLS_PER_METRE)
-    turned = abs(math.remainder(source.yaw, math.pi / 2)) * max(source.width, source.height) > 0.05
     west, south, _, _ = _bounds(source)
     fits = all(_whole(length * own) for length in (source.resolution, west, south))
-    return own if fits and not turned else MAX_CELLS_PER_METRE
+    return own if fits and not _turned(source) else MAX_CELLS_PER_METRE
+
+
+def _turned(source: Grid) -> bool:
+    """By more than a twentieth of a cell at its far end, quarter turns aside."""
+    return abs(math.remainder(source.yaw, math.pi / 2)) * max(source.width, source.height) > 0.05
 
 
 def _whole(value: float) -> bool:
@@ -453,12 +469,13 @@ def _whole(value: float) -> bool:
 
 
 def _resampled(values: NDArray, source: Grid, target: Grid, outside: np.generic) -> NDArray:
-    """The source's value at each target cell's centre; of a finer source the largest in the cell."""
+    """The source's value at each target cell's centre, and no less than those whose centres lie in the cell."""
     result = np.full(target.shape, outside, values.dtype)
     for rows in _strips(target.height):
         row, col, inside = _cells_of(source, target, rows)
         result[rows][inside] = values[row[inside], col[inside]]
-    if source.resolution < target.resolution * (1 - 1e-6):
+    # A source cell of this size has a target's centre in it; a turned one is narrower along the target's axes.
+    if source.resolution < target.resolution * (math.sqrt(2) if _turned(source) else 1 - 1e-6):
         for rows in _strips(source.height):
             row, col, inside = _cells_of(target, source, rows)
             np.maximum.at(result.ravel(), row[inside] * target.width + col[inside], values[rows][inside])

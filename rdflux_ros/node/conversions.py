@@ -74,8 +74,10 @@ def pose_from_message(message: PoseStamped | Odometry, move: Move | None = None)
     Raises
     ------
     rdflux_ros.mapping.inputs.InputError
-        ``pose_not_finite``, ``pose_zero_quaternion``.
+        ``pose_not_finite``, ``pose_zero_quaternion``; ``pose_stamp`` whose nanoseconds make a second or more.
     """
+    if message.header.stamp.nanosec >= NANOSECONDS:
+        raise InputError("pose_stamp", f"stamp of the pose has {message.header.stamp.nanosec} nanoseconds")
     pose = message.pose.pose if isinstance(message, Odometry) else message.pose
     at, turn = pose.position, pose.orientation
     stamp_ns = ns_from_stamp(message.header.stamp)

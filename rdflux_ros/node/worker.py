@@ -10,6 +10,8 @@ from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from typing import Any
 
+WORK_SHARE = 0.5
+"""Of a job's time is given to the work between jobs: where jobs always wait, it must get on, too."""
 WORK = "work"
 """Kind of the steps between jobs; only one that failed is left in `finished`."""
 
@@ -113,8 +115,8 @@ class Worker:
     """The thread that builds the handlers of all kinds, serves the mailbox with them and leaves what was done.
 
     A handler that returns a generator is advanced one step at a time, and more urgent kinds go first between its
-    steps; its return value is the job's result. Work that nobody waits for is done in small steps, too: one after each
-    job, and while there is no job.
+    steps; its return value is the job's result. Work that nobody waits for is done in small steps, too: after each job
+    for a share of the time that it took, one step at least, and while there is no job.
 
     Parameters
     ----------
@@ -164,13 +166,21 @@ class Worker:
         left = False
         while not self.mailbox.closed:
             job = self.mailbox.take(wait=not left)
+            begun = time.monotonic()
             if job is not None:
                 self._serve(handlers[job.kind], job)
             if job is not None or left:
-                step = attempt(lambda _: work(), Job(WORK))
-                left = bool(step.result)
-                if step.error is not None:
-                    self._leave(step)
+                end = time.monotonic() + WORK_SHARE * (time.monotonic() - begun)
+                left = self._step(work)
+                while left and time.monotonic() < end:
+                    left = self._step(work)
+
+    def _step(self, work: Callable[[], bool]) -> bool:
+        """A step of the work between jobs; whether more is left."""
+        step = attempt(lambda _: work(), Job(WORK))
+        if step.error is not None:
+            self._leave(step)
+        return bool(step.result)
 
     def _serve(self, handler: Callable[[Any], Any], job: Job) -> None:
         done = attempt(handler, job)

@@ -85,6 +85,8 @@ def test_a_resolution_that_came_as_float32_is_meant_as_its_decimal():
         ({"resolution": NAN}, "map_malformed", "resolution"),
         ({"resolution": INF}, "map_malformed", "resolution"),
         ({"origin_xyz": (0.0, NAN, 0.0)}, "map_malformed", "origin"),
+        ({"origin_xyz": (0.0, 1e12, 0.0)}, "map_malformed", r"1e\+08 m"),
+        ({"resolution": 1e9}, "map_malformed", r"1e\+08 m"),
         ({"origin_quaternion": (0.0, 0.0, INF, 1.0)}, "map_malformed", "origin"),
         ({"origin_quaternion": (0.0, 0.0, 0.0, 0.0)}, "map_malformed", "zero quaternion"),
         ({"origin_quaternion": (1.0, 0.0, 0.0, 0.0)}, "map_malformed", "tilted"),

@@ -97,6 +97,16 @@ def test_half_a_metre_off_the_lattice_what_is_occupied_wins():
     assert (found.heights_m > 0).sum() * found.grid.resolution**2 == 1.0  # the walls stay where they are
 
 
+@pytest.mark.parametrize("resolution", [0.25, 0.26, 0.3, 0.35])
+@pytest.mark.parametrize("degrees", [10.0, 45.0])
+def test_no_cell_of_a_turned_map_falls_between_the_cells_of_the_raster(resolution, degrees):
+    data = np.zeros((30, 30), np.int8)
+    data[::3, ::3] = 100
+    source = Grid(30, 30, resolution, 5.1, 7.3, math.radians(degrees))
+    found = street_map(OccupancyInput(data, source, "map"), CONFIG)
+    assert (found.heights_m[found.grid.cells(*source.centres(*np.nonzero(data)))] > 0).all()
+
+
 def test_negative_origins_and_cells_of_two_metres():
     data = np.zeros((30, 30), np.int8)
     data[3, 7] = 100

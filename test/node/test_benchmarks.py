@@ -61,10 +61,10 @@ def test_a_soak_counts_what_happens(ros_environment: dict[str, str], tmp_path: P
     for (one,) in parts:
         assert set(one["events"]) == {"deactivations", "map updates", "time jumps", "poses inside a building"}
         assert one["counts"]["maps_received"] > 1 and one["counts"]["time_jumps"] >= 1
-        assert one["unaccounted"] == 0 and one["sent"] >= one["received"] > one["answered"] > 0
+        assert one["unaccounted"] == 0 and one["sent"] >= one["received"] > one["answered"]
         assert one["growth"] == pytest.approx(one["end"]["memory_kib"] / one["warm"]["memory_kib"] - 1)
         assert one["end"]["memory_kib"] > 50_000 and one["end"]["threads"] > 1 and one["end"]["handles"] > 3
-    assert parts[0][0]["heard"] >= 12
+    assert parts[0][0]["heard"] >= 12 and parts[0][0]["answered"] >= 12
     assert "growth of memory" in done.stdout
 
 
@@ -74,7 +74,7 @@ def test_a_soak_that_was_stopped_goes_on(ros_environment: dict[str, str], tmp_pa
     process = subprocess.Popen([sys.executable, *options], cwd=ROOT, env=ros_environment, stderr=subprocess.PIPE)
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
     deadline = time.monotonic() + 100
-    while not out.is_file() and time.monotonic() < deadline:  # it is written after some seconds of flight
+    while not heard(out) and time.monotonic() < deadline:
         time.sleep(0.1)
     mappers = children.read_text().split()
     process.send_signal(signal.SIGTERM)
@@ -82,11 +82,18 @@ def test_a_soak_that_was_stopped_goes_on(ros_environment: dict[str, str], tmp_pa
     assert process.returncode == 128 + signal.SIGTERM and b"Traceback" not in errors
     assert mappers and not any(Path("/proc", mapper).exists() for mapper in mappers)
     (first,) = json.loads(out.read_text())["full rate, tiny model"]["runs"]
-    assert first["heard"] > 0
+    assert first["heard"] >= 1
     done = run(ros_environment, *options, "--poses", str(first["heard"] + 3))
     assert done.returncode == 0, done.stderr
     before, after = json.loads(out.read_text())["full rate, tiny model"]["runs"]
     assert before == first and 3 <= after["heard"] <= 4
+
+
+def heard(progress: Path) -> int:
+    """Answers of the first part so far."""
+    if not progress.is_file():
+        return 0
+    return int(json.loads(progress.read_text())["full rate, tiny model"]["runs"][-1]["heard"])
 
 
 def test_another_file_is_not_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

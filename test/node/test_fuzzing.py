@@ -7,7 +7,7 @@ import pytest
 from rdflux_ros.node.fuzzing.catalogue import PROPERTIES
 from rdflux_ros.node.fuzzing.property import Property
 
-EXAMPLES = 250
+EXAMPLES = 200
 
 
 @pytest.mark.parametrize("one", PROPERTIES, ids=lambda one: one.name)

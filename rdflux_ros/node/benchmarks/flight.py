@@ -6,7 +6,7 @@ import statistics
 import subprocess
 import time
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,6 +32,8 @@ RESEND_S = 2.0
 """An unanswered pose is followed by the next one after so long [s]: best effort may lose one."""
 SAMPLE_S, KEEP_S = 1.0, 10.0
 """Between two looks at the process, and between two that are kept [s]."""
+LOOKS = 60
+"""Looks that a figure is the median of: what a new map needs for a moment is several per cent of the memory."""
 
 
 @dataclass
@@ -45,8 +47,9 @@ class Run:
     counts: dict[str, int] = field(default_factory=dict)
     """The mapper's own, from its diagnostics."""
     warm: dict[str, int] = field(default_factory=dict)
-    """memory, threads and handles at the end of the warm-up; empty before."""
+    """memory, threads and handles, medians of the first `LOOKS` after the warm-up; empty before."""
     end: dict[str, int] = field(default_factory=dict)
+    """The same of the last `LOOKS`."""
     samples: list[list[int]] = field(default_factory=list)
     """[seconds, poses sent, memory] every `KEEP_S`."""
 
@@ -95,7 +98,8 @@ class Flight:
         self._maps = node.create_publisher(OccupancyGrid, "map", qos.LATCHED)
         self._transitions: Client[Any, Any] = node.create_client(ChangeState, "radio_mapper/change_state")
         self._step = self._jumps = 0
-        self._recent: deque[dict[str, int]] = deque(maxlen=5)
+        self._first: list[dict[str, int]] = []
+        self._last: deque[dict[str, int]] = deque(maxlen=LOOKS)
         self._began = self._heard_at = self._sampled_at = time.monotonic()
 
     def start(self) -> None:
@@ -183,21 +187,25 @@ class Flight:
             return
         check_alive(self._process, self._log)
         self._sampled_at = now
-        self._recent.append(look(self._process.pid))
+        seen = look(self._process.pid)
+        self._last.append(seen)
+        self.run.end = _middle(self._last)
+        if self.run.sent >= WARM_UP and len(self._first) < LOOKS:
+            self._first.append(seen)
+            self.run.warm = _middle(self._first)
         self.run.seconds = now - self._began
         self._note(self.listener.health())
         if not self.run.samples or self.run.seconds - self.run.samples[-1][0] >= KEEP_S:
-            self.run.samples.append([round(self.run.seconds), self.run.sent, self.run.end["memory_kib"]])
+            self.run.samples.append([round(self.run.seconds), self.run.sent, seen["memory_kib"]])
 
     def _note(self, health: dict[str, str]) -> None:
-        """The process as it was in the last seconds, and what it says of itself."""
+        """What the mapper says of itself."""
         counters = ("poses_", "maps_", "time_jumps", "regions_prepared", "region_hits")
         self.run.counts = {k: int(v) for k, v in health.items() if k.startswith(counters)}
-        if self._recent:
-            middle = {key: int(statistics.median(one[key] for one in self._recent)) for key in self._recent[0]}
-            self.run.end = middle
-            if self.run.sent >= WARM_UP and not self.run.warm:
-                self.run.warm = middle
+
+
+def _middle(looks: Sequence[dict[str, int]]) -> dict[str, int]:
+    return {key: int(statistics.median(one[key] for one in looks)) for key in looks[0]}
 
 
 def look(pid: int) -> dict[str, int]:

@@ -1,6 +1,6 @@
 """The raster of streets, said anew: cell by cell, by complex numbers, with what is too near a border to call.
 
-Values of a source come onto a raster by its cells' centres; of a finer source the largest whose centre lies in a cell.
+A cell of a raster has the source's value at its centre, and no less than those whose centres lie in it.
 """
 
 from __future__ import annotations
@@ -38,13 +38,12 @@ def resampled(values: NDArray, source: Grid, target: Grid, outside: float) -> tu
     inside = (row >= 0) & (row < source.height) & (col >= 0) & (col < source.width)
     found = np.full(target.shape, outside, values.dtype)
     found[inside] = values[row[inside], col[inside]]
-    if source.resolution < target.resolution * (1 - DOUBT):
-        row, col, uncertain = places(centres(source), target)
-        for r, c, value, unsure in zip(row.flat, col.flat, values.flat, uncertain.flat, strict=True):
-            if unsure:
-                doubtful[max(r - 1, 0) : r + 2, max(c - 1, 0) : c + 2] = True
-            elif 0 <= r < target.height and 0 <= c < target.width:
-                found[r, c] = max(found[r, c], value)
+    row, col, uncertain = places(centres(source), target)
+    for r, c, value, unsure in zip(row.flat, col.flat, values.flat, uncertain.flat, strict=True):
+        if unsure:
+            doubtful[max(r - 1, 0) : r + 2, max(c - 1, 0) : c + 2] = True
+        elif 0 <= r < target.height and 0 <= c < target.width:
+            found[r, c] = max(found[r, c], value)
     return found, doubtful
 
 
