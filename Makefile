@@ -2,6 +2,7 @@
 #
 #   PYTHON=/path/to/python3.11   choose the interpreter
 #   TORCH=torch==2.13.0          choose the PyTorch
+#   WORKERS=2                    processes that `make test` shares the tests among
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
@@ -11,6 +12,7 @@ VENV := $(CURDIR)/.venv
 BIN := $(VENV)/bin
 PYTHONS := python3.11 python3.12 python3.10 python3
 TORCH ?= torch==2.13.0
+WORKERS ?= 2
 EXTRAS := evaluation,kilted,papers,test,training,view
 # colcon needs setuptools < 80
 TOOLS := 'setuptools>=77.0.3,<80' 'pytest<9'
@@ -41,8 +43,9 @@ train: venv  ## train a small model on examples/streets (ten minutes; runs/small
 	@$(RUN) $(BIN)/python -m rdflux_ros.evaluation.evaluate accuracy --model runs/small/model.safetensors \
 	  --data examples/streets --split val --methods physics,flux,aligned
 
+# One thread each: those of several processes on few cores wait for one another at every step.
 test: lint  ## lint, then all tests
-	@$(RUN) $(BIN)/python -m pytest $(ARGS)
+	@$(RUN) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
 lint: venv  ## formatting, types and the import rule
 	@$(RUN) $(BIN)/ruff check

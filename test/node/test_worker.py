@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Generator
 
 import pytest
 
-from rdflux_ros.node.worker import WORK, Job, Mailbox, Worker
+from rdflux_ros.node.worker import WORK, Job, Mailbox, ReplacedError, Worker
 
 
 def test_kinds_are_served_in_order_and_the_latest_of_one_wins() -> None:
@@ -53,7 +54,7 @@ def test_a_failing_job_is_reported_and_the_next_one_done() -> None:
 
 
 def test_steps_between_jobs_delay_none_and_one_that_fails_is_reported() -> None:
-    """One step after each job, more while there is no job, none after the last."""
+    """One step after each short job, more while there is no job, none after the last."""
     done, order = threading.Semaphore(0), []
     mailbox = Mailbox({"pose": 5})
 
@@ -62,6 +63,7 @@ def test_steps_between_jobs_delay_none_and_one_that_fails_is_reported() -> None:
 
         def step() -> bool:
             order.append("step")
+            time.sleep(0.005)  # longer than a job: one is enough
             if order.count("step") == 5:
                 raise ArithmeticError("a bad step")
             return next(left)
@@ -93,3 +95,52 @@ def test_what_the_build_raises_start_raises() -> None:
 
     with pytest.raises(FileNotFoundError, match=r"model\.safetensors"):
         Worker(build, Mailbox({}), lambda: None).start()
+
+
+def test_steps_get_on_where_jobs_always_wait() -> None:
+    """A share of a long job's time is theirs."""
+    done, order = threading.Semaphore(0), []
+    mailbox = Mailbox({"pose": 5})
+
+    def step() -> bool:
+        order.append("step")
+        time.sleep(0.01)
+        return True
+
+    def long(n: int) -> None:
+        order.append(n)
+        time.sleep(0.2)
+
+    worker = Worker(lambda: ({"pose": long}, step), mailbox, done.release)
+    for n in (1, 2):
+        mailbox.put(Job("pose", n))
+    worker.start()
+    for _ in range(2):
+        assert done.acquire(timeout=5.0)
+    assert worker.stop(5.0)
+    assert 2 <= order[: order.index(2)].count("step") <= 11
+
+
+def test_a_job_in_steps_lets_more_urgent_ones_go_first_and_loses_its_place_to_newer_ones() -> None:
+    done, order = threading.Semaphore(0), []
+    mailbox = Mailbox({"pose": 5, "path": 1})
+
+    def path(name: str) -> Generator[None, None, str]:
+        for n in range(3):
+            order.append(f"{name} {n}")
+            if n == 0:
+                mailbox.put(Job("pose", "pose"))
+            if name == "old" and n == 1:
+                mailbox.put(Job("path", "new"))
+            yield
+        return f"{name} done"
+
+    worker = Worker(lambda: ({"pose": order.append, "path": path}, lambda: False), mailbox, done.release)
+    mailbox.put(Job("path", "old"))
+    worker.start()
+    for _ in range(4):
+        assert done.acquire(timeout=5.0)
+    assert worker.stop(5.0)
+    assert order == ["old 0", "pose", "old 1", "new 0", "pose", "new 1", "new 2"]
+    results = [(one.job.kind, one.result, type(one.error)) for one in worker.finished()]
+    assert ("path", None, ReplacedError) in results and ("path", "new done", type(None)) in results
