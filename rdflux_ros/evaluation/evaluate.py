@@ -45,6 +45,7 @@ def build_parser() -> argparse.ArgumentParser:
     reuse.add_argument("--scenario", choices=("transmitter", "dynamic", "static"), required=True, help="what changes")
     reuse.add_argument("--ratios", type=_ratios, required=True, metavar="R,R", help="of reuse, like 0,0.5,0.98")
     _add_pairs(reuse, "test", "maps to answer, evenly over the scenes")
+    reuse.add_argument("--flight", type=Path, metavar="DIR", help="also the change from frame to frame along a flight")
     reuse.set_defaults(run=_run_reuse)
 
     similarity = commands.add_parser("similarity", help="how alike streets must be for their midpoint to be kept")
@@ -118,10 +119,10 @@ def _run_accuracy(args: argparse.Namespace) -> int:
 
 def _run_reuse(args: argparse.Namespace) -> int:
     from rdflux_ros.evaluation.reuse import evaluate_reuse
-    from rdflux_ros.evaluation.reuse_report import reuse_head, reuse_table
+    from rdflux_ros.evaluation.reuse_report import reuse_lines
 
-    result = evaluate_reuse(args.data, args.scenario, args.ratios, **_pairs(args))
-    print("\n".join([reuse_head(result), "", reuse_table(result)]))
+    result = evaluate_reuse(args.data, args.scenario, args.ratios, flight=args.flight, **_pairs(args))
+    print("\n".join(reuse_lines(result)))
     return _finish(args, result)
 
 

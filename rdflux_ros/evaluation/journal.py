@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -43,6 +44,16 @@ class Journal:
         if self.path is not None:
             with self.path.open("a") as file:
                 file.write(json.dumps(line) + "\n")
+
+
+def opened(path: Path | None, settings: Mapping[str, Any]) -> Journal:
+    """The journal of a command; says on stderr what becomes of results that were there."""
+    journal = Journal(path, settings)
+    if journal.changed:
+        print(f"evaluate: {path}: other {', '.join(journal.changed)}, so all starts anew", file=sys.stderr)
+    elif journal.results:
+        print(f"evaluate: {path}: goes on after {len(journal.results)} results", file=sys.stderr)
+    return journal
 
 
 def _read(path: Path) -> tuple[dict[str, Any] | None, list[dict[str, Any]]]:

@@ -14,7 +14,7 @@ from rdflux_ros.evaluation.report import draw_map
 
 if TYPE_CHECKING:
     from rdflux_ros.data.radiomapseer import Sample
-    from rdflux_ros.evaluation.reuse import Answer
+    from rdflux_ros.evaluation.reuse_bench import Answer
 
 KEPT = {
     "transmitter": "vanilla keeps the midpoint of another transmitter of the same streets, flux the streets' own",
@@ -44,6 +44,28 @@ def reuse_head(summary: dict[str, Any]) -> str:
     )
 
 
+def reuse_lines(summary: dict[str, Any]) -> list[str]:
+    """What a summary says, as markdown."""
+    return [reuse_head(summary), "", reuse_table(summary), *(flight_lines(summary) if "flight" in summary else [])]
+
+
+def flight_lines(summary: dict[str, Any]) -> list[str]:
+    """Jitter along the flight of a summary."""
+    flight = summary["flight"]
+    rows = [
+        [name, found["rms_db"], "{less_truth_db:+.3f} [{low:+.3f}, {high:+.3f}]".format(**found)]
+        for name, found in flight["methods"].items()
+    ]
+    return [
+        "",
+        f"Change from frame to frame along the flight {flight['name']}, {flight['steps']} steps of which "
+        f"{flight['crossings']} cross into another region, at R = {summary['model']['reuse_ratio']:g}; rms over the "
+        "cells that both windows hold, mean over steps. Vanilla keeps the midpoint of the first pose in a region.",
+        "",
+        table(["answers of", "rms change dB", "less the truth's own dB"], rows),
+    ]
+
+
 def reuse_table(summary: dict[str, Any]) -> str:
     """The markdown table of a summary."""
     rows = []
@@ -66,9 +88,7 @@ def write_reuse_report(folder: Path, summary: dict[str, Any], pictures: Sequence
     lines = [
         "# What reuse costs",
         "",
-        reuse_head(summary),
-        "",
-        reuse_table(summary),
+        *reuse_lines(summary),
         "",
         "## Error against R",
         "",
@@ -97,7 +117,7 @@ def write_pair(path: Path, sample: Sample, answers: Sequence[Answer], ratio: flo
     from matplotlib.figure import Figure
 
     shown = [answer for answer in answers if answer.reuse_ratio in (None, ratio) and answer.method != "flux_short"]
-    figure = Figure(figsize=(3.1 * (1 + len(shown)), 6.4), layout="constrained")
+    figure = Figure(figsize=(3.1 * (1 + len(shown)), 6.4), layout="compressed")
     axes = figure.subplots(2, 1 + len(shown), squeeze=False)
     x, y, z = sample.position
     free, at = sample.free, (float(x), float(y))
@@ -128,12 +148,12 @@ def _plot_rows(
     figure = Figure(figsize=(7.0, 4.2), layout="constrained")
     axis = figure.subplots()
     ratios = sorted({row["reuse_ratio"] for row in summary["rows"] if row["reuse_ratio"] is not None})
-    for name, colour in COLOURS.items():
+    for number, (name, colour) in enumerate(COLOURS.items()):
         rows = [row for row in summary["rows"] if row["method"] == name]
         if rows and rows[0]["reuse_ratio"] is None:
             axis.axhline(value(rows[0]), color=colour, linestyle="--", label=name)
         elif rows:
-            places = [ratios.index(row["reuse_ratio"]) for row in rows]
+            places = [ratios.index(row["reuse_ratio"]) + 0.03 * (number - 3) for row in rows]  # bars side by side
             axis.plot(places, [value(row) for row in rows], color=colour, marker="o", markersize=4, label=name)
             if interval is not None:
                 for place, row in zip(places, rows, strict=True):
@@ -143,7 +163,7 @@ def _plot_rows(
     axis.set(xlabel="reuse ratio R", ylabel=label, yscale="log", xticks=range(len(ratios)))
     axis.set_xticklabels([f"{ratio:g}" for ratio in ratios])
     axis.grid(alpha=0.3, which="both")
-    axis.legend()
+    figure.legend(loc="outside right upper")
     figure.savefig(path, dpi=100)
 
 

@@ -15,16 +15,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rdflux_ros.data.radiomapseer import DataError, RadioMapSeer, Sample
+from rdflux_ros.evaluation.journal import opened
 from rdflux_ros.evaluation.map_updates import KINDS, updated
 from rdflux_ros.evaluation.methods import WINDOW, Split, Workbench
 from rdflux_ros.evaluation.metrics import bootstrap_interval, scores
-from rdflux_ros.evaluation.reuse import opened
 from rdflux_ros.flux.loading import load_model
 from rdflux_ros.flux.pipeline import FluxPipeline, StreetsPart
 from rdflux_ros.flux.similarity import environment_distance
 from rdflux_ros.mapping.mapper import select_device
 from rdflux_ros.model.shipped import SHIPPED
 
+HARMLESS_DB = 0.1
+"""RMS change [dB] that nobody can see: a tenth of a step of the published values."""
 OTHER_STREETS = "other_streets"
 """The kind of a pair of two real scenes."""
 
@@ -157,16 +159,27 @@ def knee(distances: Sequence[float], costs: Sequence[float]) -> float:
     return float(rising[int(np.argmax(ahead))])
 
 
+def harmless(distances: Sequence[float], costs_db: Sequence[float]) -> float:
+    """The largest threshold at which every update that is kept costs at most `HARMLESS_DB`; 0 for none."""
+    harmful = [d for d, cost in zip(distances, costs_db, strict=True) if cost > HARMLESS_DB]
+    return max((d for d in distances if d < min(harmful, default=np.inf)), default=0.0)
+
+
 def summarise_pairs(results: Sequence[dict[str, Any]], seed: int) -> dict[str, Any]:
-    """The knee over updates, and what each kind of change does at it; the pairs themselves for the plots."""
+    """The threshold over updates, and what each kind of change does at it; the pairs themselves for the plots.
+
+    It is the knee's, or the larger one up to which all are harmless: shares of next to nothing have a knee as well.
+    """
     by_kind = {kind: [r for r in results if r["kind"] == kind] for kind in (*KINDS, OTHER_STREETS)}
     real = by_kind[OTHER_STREETS]
     updates = [result for result in results if result["kind"] != OTHER_STREETS]
-    distances, costs = ([result[key] for result in updates] for key in ("distance", "nmse"))
-    threshold = float(f"{knee(distances, costs):.2g}")
+    distances, costs, costs_db = ([result[key] for result in updates] for key in ("distance", "nmse", "rmse_db"))
+    found = {"knee": knee(distances, costs), "harmless": harmless(distances, costs_db)}
+    threshold = float(f"{max(found.values()):.2g}")
     lost = [result["kept_truth_nmse"] - result["fresh_truth_nmse"] for result in real]
     low, high = bootstrap_interval(lost, seed=seed)
     return {
+        **found,
         "threshold": threshold,
         "rank_correlation": float(np.corrcoef(_ranks(distances), _ranks(costs))[0, 1]),
         "updates": _kind(updates, threshold),

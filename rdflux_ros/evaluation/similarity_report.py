@@ -10,6 +10,7 @@ import numpy as np
 
 from rdflux_ros.evaluation.console import table
 from rdflux_ros.evaluation.report import draw_map
+from rdflux_ros.evaluation.similarity import HARMLESS_DB
 
 if TYPE_CHECKING:
     from rdflux_ros.evaluation.similarity import Comparison
@@ -21,7 +22,9 @@ COLOURS = {
 """Of the kinds of change in plots."""
 RULE = (
     "The knee: with growing threshold more updates keep their midpoint and what that costs (NMSE) adds up; both as "
-    "shares of what they are where all are kept, it lies where reuse is farthest ahead of cost."
+    "shares of what they are where all are kept, it lies where reuse is farthest ahead of cost. Shares of next to "
+    "nothing have a knee as well, so the threshold may be larger: as large as keeps every update's cost within "
+    f"{HARMLESS_DB:g} dB rms, a tenth of a step of the published values."
 )
 
 
@@ -40,9 +43,10 @@ def similarity_lines(summary: dict[str, Any]) -> list[str]:
         "",
         table(head, rows),
         "",
-        f"{RULE} Here: D_env = {summary['threshold']:g}, which keeps the midpoint of {updates['kept_share']:.0%} of "
-        f"the updates at {updates['kept_rmse_db']:.2g} dB rms on average. Rank correlation of D_env and cost: "
-        f"{summary['rank_correlation']:.2f}.",
+        f"{RULE} Here: the knee is at {summary['knee']:.2g}, all are harmless up to {summary['harmless']:.2g}. "
+        f"`similarity_threshold` {summary['threshold']:g} keeps the midpoint of {updates['kept_share']:.0%} of the "
+        f"updates at {updates['kept_rmse_db']:.2g} dB rms on average and {updates['kept_rmse_db_worst']:.2g} dB at "
+        f"worst. Rank correlation of D_env and cost: {summary['rank_correlation']:.2f}.",
         "",
         f"Against the truth, on streets of which the midpoint knows nothing: NMSE {truth['kept']:.5f} from another "
         f"scene's midpoint, {truth['fresh']:.5f} from their own, {truth['lost']:+.5f} [{truth['low']:+.5f}, "
@@ -69,7 +73,7 @@ def write_updates(path: Path, comparisons: Sequence[Comparison]) -> None:
     """Draw each update's changed cells, the answer, and kept less fresh answer."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(3.4 * len(comparisons), 9.6), layout="constrained")
+    figure = Figure(figsize=(3.4 * len(comparisons), 9.6), layout="compressed")
     axes = figure.subplots(3, len(comparisons), squeeze=False)
     for column, found in enumerate(comparisons):
         free, (x, y) = found.new.free, found.new.position[:2]
@@ -99,10 +103,10 @@ def _plot_pairs(path: Path, summary: dict[str, Any]) -> None:
             axis.plot(
                 [pair["distance"] for pair in pairs], [pair[key] for pair in pairs], ".", color=colour, label=kind
             )
-        axis.axvline(summary["threshold"], color="black", linestyle="--", label="knee")
+        _mark(axis, summary)
         axis.set(xlabel="D_env", ylabel=f"old against new midpoint, {label}", xscale="log", yscale="log")
         axis.grid(alpha=0.3)
-    axis.legend()
+    axis.legend(fontsize=8)
     figure.savefig(path, dpi=100)
 
 
@@ -115,8 +119,13 @@ def _plot_reuse(path: Path, summary: dict[str, Any]) -> None:
     axis = figure.subplots()
     axis.step(distances, np.arange(1, len(distances) + 1) / len(distances), where="post", label="midpoints kept")
     axis.step(distances, np.cumsum(costs) / max(costs.sum(), 1e-30), where="post", label="cost (NMSE), summed")
-    axis.axvline(summary["threshold"], color="black", linestyle="--", label="knee")
+    _mark(axis, summary)
     axis.set(xlabel="threshold on D_env", ylabel="share of what it is where all are kept", xscale="log")
     axis.grid(alpha=0.3)
     axis.legend()
     figure.savefig(path, dpi=100)
+
+
+def _mark(axis: Any, summary: dict[str, Any]) -> None:
+    axis.axvline(summary["knee"], color="black", linestyle=":", label="knee")
+    axis.axvline(summary["threshold"], color="black", linestyle="--", label="threshold")

@@ -16,7 +16,8 @@ from rdflux_ros.data.radiomapseer import DataError, RadioMapSeer, Sample
 from rdflux_ros.evaluation.evaluate import main
 from rdflux_ros.evaluation.methods import METHODS, Split, Workbench
 from rdflux_ros.evaluation.metrics import scores
-from rdflux_ros.evaluation.reuse import SCENARIOS, Answer, ReuseBench, evaluate_reuse
+from rdflux_ros.evaluation.reuse import SCENARIOS, evaluate_reuse
+from rdflux_ros.evaluation.reuse_bench import Answer, ReuseBench
 from rdflux_ros.flux.loading import load_model
 from rdflux_ros.flux.pipeline import FluxPipeline
 from rdflux_ros.model import checkpoint

@@ -18,7 +18,7 @@ from rdflux_ros.evaluation import similarity
 from rdflux_ros.evaluation.evaluate import main
 from rdflux_ros.evaluation.map_updates import CELLS, KINDS, updated
 from rdflux_ros.evaluation.methods import Split, Workbench
-from rdflux_ros.evaluation.similarity import compare, knee
+from rdflux_ros.evaluation.similarity import compare, harmless, knee
 from rdflux_ros.flux.loading import load_model
 from rdflux_ros.flux.pipeline import FluxPipeline
 
@@ -116,6 +116,12 @@ def test_the_knee_is_where_cost_starts_to_outrun_reuse() -> None:
     assert knee([0.1, 0.5, 0.5, 0.5], [0.0, 0.0, 0.0, 1.0]) == 0.1
 
 
+def test_harmless_is_what_stays_below_the_first_update_that_is_not() -> None:
+    assert harmless([0.1, 0.3, 0.2, 0.4], [0.0, 0.5, 0.05, 0.01]) == 0.2
+    assert harmless([0.2, 0.1, 0.1], [0.0, 0.5, 0.0]) == 0.0
+    assert harmless([0.2, 0.1], [0.01, 0.02]) == 0.2
+
+
 def test_the_table_and_that_a_finished_run_computes_nothing(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -133,7 +139,9 @@ def test_the_table_and_that_a_finished_run_computes_nothing(
     assert truth["lost"] == pytest.approx(truth["kept"] - truth["fresh"], abs=1e-9)
     assert truth["low"] <= truth["lost"] <= truth["high"]
     printed = capsys.readouterr().out
-    assert f"D_env = {found['threshold']:g}" in printed and "| small_building" in printed
+    assert f"`similarity_threshold` {found['threshold']:g} keeps" in printed
+    assert found["threshold"] == pytest.approx(max(found["knee"], found["harmless"]), rel=0.05)
+    assert "all are harmless" in printed and "| small_building" in printed
     text = (report / "report.md").read_text()
     for name in ("pairs", "reuse", "updates"):
         assert f"({name}.png)" in text and cv2.imread(str(report / f"{name}.png")) is not None
