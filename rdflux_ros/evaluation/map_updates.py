@@ -15,6 +15,8 @@ CELLS = 4
 """Cells that a small correction of a map touches."""
 SMALL = 0.25
 """Share of a scene's buildings that count as small."""
+LEAST = 16
+"""Cells of a building; what is smaller is a speck of the raster."""
 BLOCK_M = 64
 """Edge of a block [m]."""
 CLEARANCE_M = 4.0
@@ -122,7 +124,9 @@ def _building(heights: Heights, random: np.random.Generator, smallest: float = 1
     import cv2
 
     _, labels, stats, _ = cv2.connectedComponentsWithStats((heights > 0).astype(np.uint8), connectivity=4)
-    by_size = 1 + np.argsort(stats[1:, cv2.CC_STAT_AREA], kind="stable")
+    areas = stats[1:, cv2.CC_STAT_AREA]
+    by_size = 1 + np.argsort(areas, kind="stable")
+    by_size = by_size[areas[by_size - 1] >= min(LEAST, areas.max())]
     few = by_size[: max(1, round(smallest * len(by_size)))]
     cells: NDArray[np.bool_] = labels == few[random.integers(len(few))]
     return cells

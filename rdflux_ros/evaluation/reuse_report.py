@@ -40,7 +40,8 @@ def reuse_head(summary: dict[str, Any]) -> str:
         f"temperature {model['temperature']:g}, on {summary['device']}. `flux` splits the chain as the papers do, "
         f"`flux_short` and `aligned` have a first stage of {model['static_steps']} steps. Lost: NMSE less the full "
         "chain's, pair by pair, with its bootstrap interval over maps (95 %). Times are medians: from the transmitter "
-        "to the map, physics layer and condition included, what is kept not; and in the steps alone." + left_out
+        "to the map, physics layer and condition included, what is kept not (full chain and vanilla compute the static "
+        "condition each time); and in the steps alone." + left_out
     )
 
 

@@ -6,6 +6,7 @@ made for them. Other streets altogether have one.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -175,7 +176,7 @@ def summarise_pairs(results: Sequence[dict[str, Any]], seed: int) -> dict[str, A
     updates = [result for result in results if result["kind"] != OTHER_STREETS]
     distances, costs, costs_db = ([result[key] for result in updates] for key in ("distance", "nmse", "rmse_db"))
     found = {"knee": knee(distances, costs), "harmless": harmless(distances, costs_db)}
-    threshold = float(f"{max(found.values()):.2g}")
+    threshold = _rounded_up(max(found.values()))
     lost = [result["kept_truth_nmse"] - result["fresh_truth_nmse"] for result in real]
     low, high = bootstrap_interval(lost, seed=seed)
     return {
@@ -230,6 +231,14 @@ def _kind(results: Sequence[dict[str, Any]], threshold: float) -> dict[str, Any]
         "kept_rmse_db": over(kept, "rmse_db", np.mean),
         "kept_rmse_db_worst": over(kept, "rmse_db", np.max),
     }
+
+
+def _rounded_up(value: float) -> float:
+    """To two significant digits, so that what lies at it is below."""
+    if value == 0:
+        return 0.0
+    unit = 10.0 ** (math.floor(math.log10(value)) - 1)
+    return float(f"{math.ceil(value / unit - 1e-9) * unit:.2g}")
 
 
 def _ranks(values: Sequence[float]) -> NDArray[np.int64]:

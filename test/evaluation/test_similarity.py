@@ -86,6 +86,16 @@ def test_a_slit_of_a_finer_wall_goes_with_the_building(samples: tuple[Sample, Sa
     assert not gone.surroundings_m[48:-48, 48:-48].any()
 
 
+def test_a_speck_of_the_raster_is_no_building(samples: tuple[Sample, Sample]) -> None:
+    here, other = samples
+    heights = here.heights_m.copy()
+    heights[200, 200] = heights[30, 60] = 9.0
+    here = replace(here, heights_m=heights, position=np.array([230.0, 20.0, 30.0]))
+    for seed in range(6):
+        changed = updated(here, "small_building", other, seed).heights_m != heights
+        assert changed.sum() >= 1000 and not changed[200, 200] and not changed[30, 60]
+
+
 def test_streets_without_buildings_have_no_updates(samples: tuple[Sample, Sample]) -> None:
     here, other = samples
     empty = replace(here, heights_m=np.zeros_like(here.heights_m))
@@ -140,7 +150,8 @@ def test_the_table_and_that_a_finished_run_computes_nothing(
     assert truth["low"] <= truth["lost"] <= truth["high"]
     printed = capsys.readouterr().out
     assert f"`similarity_threshold` {found['threshold']:g} keeps" in printed
-    assert found["threshold"] == pytest.approx(max(found["knee"], found["harmless"]), rel=0.05)
+    least = max(found["knee"], found["harmless"])
+    assert least <= found["threshold"] <= 1.1 * least, "rounded up: what lies at it is kept"
     assert "all are harmless" in printed and "| small_building" in printed
     text = (report / "report.md").read_text()
     for name in ("pairs", "reuse", "updates"):
