@@ -80,13 +80,14 @@ def draw_map(
     transmitter: tuple[float, float],
     *,
     is_error: bool = False,
+    span_db: float = ERROR_SPAN_DB,
 ) -> Any:
-    """Draw pathloss [dB] of a grey map, or an error of it, on matplotlib's axis; returns the image."""
+    """Draw pathloss [dB] of a grey map, or an error of it within `span_db`, on matplotlib's axis; returns the image."""
     from matplotlib import colormaps
 
     best = FLOOR_PATHLOSS_DB - GREY_SPAN_DB
     shown = GREY_SPAN_DB * grey if is_error else FLOOR_PATHLOSS_DB - GREY_SPAN_DB * grey
-    low, high = (-ERROR_SPAN_DB, ERROR_SPAN_DB) if is_error else (best, FLOOR_PATHLOSS_DB)
+    low, high = (-span_db, span_db) if is_error else (best, FLOOR_PATHLOSS_DB)
     drawn = axis.imshow(
         np.where(free, shown, np.nan), origin="lower", vmin=low, vmax=high, interpolation="nearest",
         cmap=colormaps["RdBu_r" if is_error else "viridis_r"].with_extremes(bad="0.25"),

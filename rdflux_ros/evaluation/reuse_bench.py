@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -21,6 +21,8 @@ from rdflux_ros.evaluation.methods import WINDOW, Workbench
 from rdflux_ros.flux.midpoints import RegionCache
 from rdflux_ros.flux.pipeline import FluxPipeline, PosePart, StreetsPart
 from rdflux_ros.networks.condition import Condition
+
+T = TypeVar("T")
 
 CHAINS = 8
 """Of which all latents are kept (26 MB each, of 100 steps)."""
@@ -54,6 +56,14 @@ class Chain:
     states: list[Tensor]
     condition_seconds: float
     steps_seconds: float
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a stage is told beside its latents, and what that took [s]."""
+
+    condition: Condition
+    seconds: float
 
 
 class ReuseBench:
@@ -131,28 +141,27 @@ class ReuseBench:
         return {"own": energy, **{name: {"error": error} for name, error in errors.items()}}
 
     def _vanilla(self, timed: _Timed, chain: Chain) -> Iterator[Answer]:
-        condition, seconds = timed.conditional()
+        told = timed.conditional()
         for ratio, flux in self._at.items():
             midpoint = chain.states[self._step(ratio)]
-            yield timed.last_steps("vanilla", ratio, flux, midpoint, condition, seconds, aligned=False)
+            yield timed.last_steps("vanilla", ratio, flux, midpoint, told, aligned=False)
 
     def _flux(self, timed: _Timed, origin: Sample) -> Iterator[Answer]:
         bench, own = self._bench, self.method.reuse_ratio
-        streets = bench.region(timed.sample, aligned=False)
-        condition, seconds = timed.told(streets, aligned=False)
+        told = timed.told(bench.region(timed.sample, aligned=False), aligned=False)
         states = self._first_stage(origin)
         for ratio, flux in self._at.items():
             midpoint = states[self._step(ratio)].to(torch.float16).float()  # as it is kept
-            yield timed.last_steps("flux", ratio, flux, midpoint, condition, seconds, aligned=False)
+            yield timed.last_steps("flux", ratio, flux, midpoint, told, aligned=False)
         if own not in self._at:
             return
         if self.method.static_steps:
             midpoint = bench.region(origin, aligned=False).midpoint.float()
-            yield timed.last_steps("flux_short", own, bench.flux, midpoint, condition, seconds, aligned=False)
+            yield timed.last_steps("flux_short", own, bench.flux, midpoint, told, aligned=False)
         if not self._lacking["aligned"]:
-            condition, seconds = timed.told(bench.region(timed.sample, aligned=True), aligned=True)
+            told = timed.told(bench.region(timed.sample, aligned=True), aligned=True)
             midpoint = bench.region(origin, aligned=True).midpoint.float()
-            yield timed.last_steps("aligned", own, bench.flux, midpoint, condition, seconds, aligned=True)
+            yield timed.last_steps("aligned", own, bench.flux, midpoint, told, aligned=True)
 
     def _step(self, ratio: float) -> int:
         return reused_steps(self.method.steps, ratio)
@@ -161,11 +170,11 @@ class ReuseBench:
         def compute() -> Chain:
             watch = Stopwatch(self._bench.device)
             with torch.inference_mode():
-                condition, seconds = _Timed(self._bench, sample).conditional()
+                told = _Timed(self._bench, sample).conditional()
                 watch.lap("before")
-                states = list(self._bench.flux.full_chain(condition, WINDOW))
+                states = list(self._bench.flux.full_chain(told.condition, WINDOW))
                 watch.lap("steps")
-            return Chain(states, seconds, 1e-3 * watch.parts["steps"])
+            return Chain(states, told.seconds, 1e-3 * watch.parts["steps"])
 
         return self._chains.get_or_compute(f"{sample.name} {bool(sample.cars.any())}", compute)[0]
 
@@ -187,30 +196,22 @@ class _Timed:
     def _pose(self) -> PosePart:
         return self._bench.pose(self.sample)
 
-    def conditional(self) -> tuple[Condition, float]:
-        """What the full chain and vanilla reuse are told, and what that took [s]."""
+    def conditional(self) -> Told:
+        """What the full chain and vanilla reuse are told."""
         image, pose = self._bench.image(self.sample), self._pose
-        return self._clocked(lambda: self._bench.flux.conditional(image, pose))
+        return Told(*self._clocked(lambda: self._bench.flux.conditional(image, pose)))
 
-    def told(self, streets: StreetsPart, *, aligned: bool) -> tuple[Condition, float]:
-        """What a second stage is told beside the midpoint, and what that took [s]."""
+    def told(self, streets: StreetsPart, *, aligned: bool) -> Told:
+        """What a second stage is told."""
         pose = self._pose
-        return self._clocked(lambda: self._bench.flux.condition(streets, pose, aligned=aligned))
+        return Told(*self._clocked(lambda: self._bench.flux.condition(streets, pose, aligned=aligned)))
 
     def last_steps(
-        self,
-        method: str,
-        ratio: float,
-        flux: FluxPipeline,
-        midpoint: Tensor,
-        condition: Condition,
-        seconds: float,
-        *,
-        aligned: bool,
+        self, method: str, ratio: float, flux: FluxPipeline, midpoint: Tensor, told: Told, *, aligned: bool
     ) -> Answer:
-        """The answer from a midpoint on; `seconds` went into the condition."""
-        latents, steps = self._clocked(lambda: flux.last_steps(condition, midpoint, WINDOW, aligned=aligned))
-        return self.decoded(method, ratio, latents, seconds, steps)
+        """The answer from a midpoint on."""
+        latents, steps = self._clocked(lambda: flux.last_steps(told.condition, midpoint, WINDOW, aligned=aligned))
+        return self.decoded(method, ratio, latents, told.seconds, steps)
 
     def decoded(self, method: str, ratio: float | None, latents: Tensor, seconds: float, steps: float) -> Answer:
         """The answer of latents that took `seconds` for the condition and `steps` for the steps."""
@@ -219,7 +220,7 @@ class _Timed:
         shared = self._bench.pose_seconds(self.sample)
         return Answer(method, ratio, grey, shared + seconds + steps + decoding, steps)
 
-    def _clocked(self, work: Callable[[], Any]) -> tuple[Any, float]:
+    def _clocked(self, work: Callable[[], T]) -> tuple[T, float]:
         watch = Stopwatch(self._bench.device)
         result = work()
         watch.lap("all")

@@ -145,7 +145,7 @@ def evaluate_similarity(
     return summary
 
 
-def knee(distances: Sequence[float], costs: Sequence[float]) -> float:
+def knee(distances: Sequence[float] | NDArray[np.float64], costs: Sequence[float] | NDArray[np.float64]) -> float:
     """The threshold at the knee of cost against reuse.
 
     With growing threshold more updates keep their midpoint, and what that costs adds up. Both as shares of what they
@@ -158,6 +158,17 @@ def knee(distances: Sequence[float], costs: Sequence[float]) -> float:
     ahead = np.arange(1, len(order) + 1) / len(order) - spent / spent[-1]
     ahead[:-1][rising[1:] == rising[:-1]] = -np.inf  # equal distances are kept together
     return float(rising[int(np.argmax(ahead))])
+
+
+def knee_interval(
+    distances: Sequence[float], costs: Sequence[float], *, seed: int = 0, draws: int = 1000
+) -> tuple[float, float]:
+    """Where 95 % of the knees of resampled pairs lie: a few dear updates decide it."""
+    random = np.random.default_rng(seed)
+    paired = np.array([distances, costs])
+    drawn = (paired[:, random.integers(len(distances), size=len(distances))] for _ in range(draws))
+    low, high = np.quantile([knee(*pairs) for pairs in drawn], [0.025, 0.975])
+    return float(low), float(high)
 
 
 def harmless(distances: Sequence[float], costs_db: Sequence[float]) -> float:
@@ -181,6 +192,7 @@ def summarise_pairs(results: Sequence[dict[str, Any]], seed: int) -> dict[str, A
     low, high = bootstrap_interval(lost, seed=seed)
     return {
         **found,
+        "knee_interval": knee_interval(distances, costs, seed=seed),
         "threshold": threshold,
         "rank_correlation": float(np.corrcoef(_ranks(distances), _ranks(costs))[0, 1]),
         "updates": _kind(updates, threshold),

@@ -32,6 +32,7 @@ def similarity_lines(summary: dict[str, Any]) -> list[str]:
     """What a summary says, as markdown."""
     model, truth, updates = summary["model"], summary["against_truth"], summary["updates"]
     rows = [[kind, *found.values()] for kind, found in (*summary["kinds"].items(), ("all updates", updates))]
+    low, high = summary["knee_interval"]
     head = ["change", "pairs", "cells", "D_env", "NMSE", "rms dB", "kept", "NMSE kept", "rms dB kept", "worst dB kept"]
     return [
         f"Updates of streets of {summary['data']}, split {summary['split']}, walls at {summary['map_resolution']:g} m, "
@@ -43,7 +44,8 @@ def similarity_lines(summary: dict[str, Any]) -> list[str]:
         "",
         table(head, rows),
         "",
-        f"{RULE} Here: the knee is at {summary['knee']:.2g}, all are harmless up to {summary['harmless']:.2g}. "
+        f"{RULE} Here: the knee is at {summary['knee']:.2g} [{low:.2g}, {high:.2g}] (95 %, bootstrap over pairs), all "
+        f"are harmless up to {summary['harmless']:.2g}. "
         f"`similarity_threshold` {summary['threshold']:g} keeps the midpoint of {updates['kept_share']:.0%} of the "
         f"updates at {updates['kept_rmse_db']:.2g} dB rms on average and {updates['kept_rmse_db_worst']:.2g} dB at "
         f"worst. Rank correlation of D_env and cost: {summary['rank_correlation']:.2f}.",
@@ -84,8 +86,9 @@ def write_updates(path: Path, comparisons: Sequence[Comparison]) -> None:
         axes[0, column].set(title=f"{found.new.scene}, D_env = {found.distance:.3g}", xticks=[], yticks=[])
         axes[0, column].title.set_fontsize(9)
         answer = draw_map(axes[1, column], "answer, new midpoint", found.fresh, free, (x, y))
+        less = found.fresh - found.kept
         wrong = draw_map(
-            axes[2, column], "old less new midpoint, pathloss", found.fresh - found.kept, free, (x, y), is_error=True
+            axes[2, column], "old less new midpoint, pathloss", less, free, (x, y), is_error=True, span_db=1.0
         )
     figure.colorbar(answer, ax=axes[1, :], label="dB", shrink=0.8)
     figure.colorbar(wrong, ax=axes[2, :], label="dB", shrink=0.8)

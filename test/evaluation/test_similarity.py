@@ -18,7 +18,7 @@ from rdflux_ros.evaluation import similarity
 from rdflux_ros.evaluation.evaluate import main
 from rdflux_ros.evaluation.map_updates import CELLS, KINDS, updated
 from rdflux_ros.evaluation.methods import Split, Workbench
-from rdflux_ros.evaluation.similarity import compare, harmless, knee
+from rdflux_ros.evaluation.similarity import compare, harmless, knee, knee_interval
 from rdflux_ros.flux.loading import load_model
 from rdflux_ros.flux.pipeline import FluxPipeline
 
@@ -124,6 +124,14 @@ def test_the_knee_is_where_cost_starts_to_outrun_reuse() -> None:
     assert knee([0.1, 0.2, 0.3], [0.0, 0.0, 0.0]) == 0.3, "nothing costs anything: all may be kept"
     # Of equal distances all are kept or none: two thirds of them would cost nothing.
     assert knee([0.1, 0.5, 0.5, 0.5], [0.0, 0.0, 0.0, 1.0]) == 0.1
+
+
+def test_the_knee_of_many_pairs_is_sure_and_that_of_one_dear_pair_is_not() -> None:
+    distances = [float(d) for d in np.linspace(0.01, 1.0, 100)]
+    low, high = knee_interval(distances, [0.0 if d < 0.5 else 1.0 for d in distances], draws=200)
+    assert 0.4 < low <= 0.5 <= high + 0.02 < 0.6
+    low, high = knee_interval(distances, [float(k == 50) for k in range(100)], draws=200)
+    assert low <= 0.5 and high > 0.9, "without the dear one all may be kept"
 
 
 def test_harmless_is_what_stays_below_the_first_update_that_is_not() -> None:
