@@ -1,4 +1,5 @@
-"""Accuracy of every method on a dataset; the physics layer's parts against the truth's; the card of a model."""
+"""Accuracy of every method on a dataset; what reuse costs, and how alike streets must be for it; the physics layer's
+parts against the truth's; the card of a model."""
 
 from __future__ import annotations
 
@@ -40,6 +41,17 @@ def build_parser() -> argparse.ArgumentParser:
     _add_common(accuracy)
     accuracy.set_defaults(run=_run_accuracy)
 
+    reuse = commands.add_parser("reuse", help="what reuse costs, against how much of the chain is reused")
+    reuse.add_argument("--scenario", choices=("transmitter", "dynamic", "static"), required=True, help="what changes")
+    reuse.add_argument("--ratios", type=_ratios, required=True, metavar="R,R", help="of reuse, like 0,0.5,0.98")
+    _add_pairs(reuse, "test", "maps to answer, evenly over the scenes")
+    reuse.add_argument("--flight", type=Path, metavar="DIR", help="also the change from frame to frame along a flight")
+    reuse.set_defaults(run=_run_reuse)
+
+    similarity = commands.add_parser("similarity", help="how alike streets must be for their midpoint to be kept")
+    _add_pairs(similarity, "val", "changed maps of each kind of change")
+    similarity.set_defaults(run=_run_similarity)
+
     physics = commands.add_parser("physics", help="compare reflections and diffraction, each apart, with the truth's")
     physics.add_argument("--data", type=Path, required=True, help="folder with city/ and parts/, or city/ itself")
     physics.add_argument("--map-resolution", type=float, choices=(0.25, 0.5, 1.0), help="as for accuracy [m]")
@@ -57,6 +69,20 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_pairs(parser: argparse.ArgumentParser, split: str, counted: str) -> None:
+    parser.add_argument("--data", type=Path, required=True, help="dataset in RadioMapSeer's layout")
+    parser.add_argument("--split", choices=("train", "val", "test"), default=split)
+    parser.add_argument("--pairs", type=_positive, default=100, metavar="N", help=f"{counted} (100)")
+    parser.add_argument("--seed", type=int, default=0, help="of the draws (0)")
+    parser.add_argument("--model", default=SHIPPED, metavar="FILE", help=f"model file ({SHIPPED!r}, in models/)")
+    parser.add_argument("--map-resolution", type=float, choices=(0.25, 0.5, 1.0), help="as for accuracy [m]")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    parser.add_argument(
+        "--json", type=Path, help="file for the figures; beside it each pair's (.jsonl), where a stopped run goes on"
+    )
+    parser.add_argument("--report", type=Path, help="folder for tables, plots and pictures")
+
+
 def _add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--limit", type=int, help="only this many maps, evenly spread")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
@@ -68,6 +94,10 @@ def _positive(text: str) -> int:
     if number < 1:
         raise ValueError(text)
     return number
+
+
+def _ratios(text: str) -> list[float]:
+    return [float(part) for part in _names(text)]
 
 
 def _names(text: str) -> list[str]:
@@ -85,6 +115,37 @@ def _run_accuracy(args: argparse.Namespace) -> int:
     )  # fmt: skip
     print("\n".join([accuracy_head(result), "", *accuracy_tables(result)]))
     return _finish(args, result)
+
+
+def _run_reuse(args: argparse.Namespace) -> int:
+    from rdflux_ros.evaluation.reuse import evaluate_reuse
+    from rdflux_ros.evaluation.reuse_report import reuse_lines
+
+    result = evaluate_reuse(args.data, args.scenario, args.ratios, flight=args.flight, **_pairs(args))
+    print("\n".join(reuse_lines(result)))
+    return _finish(args, result)
+
+
+def _run_similarity(args: argparse.Namespace) -> int:
+    from rdflux_ros.evaluation.similarity import evaluate_similarity
+    from rdflux_ros.evaluation.similarity_report import similarity_lines
+
+    result = evaluate_similarity(args.data, **_pairs(args))
+    print("\n".join(similarity_lines(result)))
+    return _finish(args, result)
+
+
+def _pairs(args: argparse.Namespace) -> dict[str, Any]:
+    return {
+        "split": args.split,
+        "pairs": args.pairs,
+        "seed": args.seed,
+        "model": args.model,
+        "map_resolution": args.map_resolution,
+        "device": args.device,
+        "journal": None if args.json is None else args.json.with_suffix(".jsonl"),
+        "report": args.report,
+    }
 
 
 def _run_physics(args: argparse.Namespace) -> int:

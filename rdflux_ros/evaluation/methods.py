@@ -12,6 +12,7 @@ import hashlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any, TypeVar
 
 import numpy as np
@@ -81,8 +82,20 @@ class Split:
 
     def elsewhere(self, sample: Sample, seed: int) -> Sample:
         """A map of another scene, drawn in the same way."""
-        others = [maps[0] for scene, maps in self._maps_of.items() if scene != sample.scene]
-        return self[_drawn(others, "scene", seed, sample.name)]
+        others = [maps for scene, maps in self._maps_of.items() if scene != sample.scene]
+        maps = _drawn(others, "scene", seed, sample.name)
+        return self[_drawn(maps, "transmitter", seed, sample.name)]
+
+    def evenly(self, count: int, seed: int) -> list[int]:
+        """Numbers of `count` maps, round after round one of every scene, in an order drawn by `seed`.
+
+        More maps of the same seed are these and others. There are no more than the split has.
+        """
+        random = np.random.default_rng(seed)
+        queues = [list(random.permutation(maps)) for maps in self._maps_of.values()]
+        order = random.permutation(len(queues))
+        rounds = (queues[k][turn] for turn in range(max(map(len, queues))) for k in order if turn < len(queues[k]))
+        return [int(number) for number in islice(rounds, count)]
 
 
 class Workbench:
@@ -410,7 +423,7 @@ def _streets_key(sample: Sample) -> str:
 
 
 def _key(sample: Sample) -> str:
-    return f"{sample.name} {sample.resolution} {sample.position[2]}"
+    return f"{sample.name} {sample.resolution} {sample.position[2]}" + " with cars" * bool(sample.cars.any())
 
 
 def _drawn(choices: Sequence[T], *of: object) -> T:

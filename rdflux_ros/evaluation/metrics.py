@@ -87,3 +87,24 @@ def summarise(maps: Sequence[dict[str, float]]) -> dict[str, float]:
 def _finite(reduce: Callable[[NDArray[np.float64]], np.floating], column: NDArray[np.float64]) -> float:
     values = column[~np.isnan(column)]
     return float(reduce(values)) if len(values) else math.nan
+
+
+def bootstrap_interval(
+    values: Sequence[float], *, seed: int = 0, draws: int = 10_000, level: float = 0.95
+) -> tuple[float, float]:
+    """Percentile bootstrap interval of a mean over maps, of paired differences for one.
+
+    Parameters
+    ----------
+    values
+        One for each map; those that are NaN do not count. Of fewer than two both ends are NaN.
+    seed
+        Of the resampling.
+    """
+    counted = np.asarray(values, np.float64)
+    counted = counted[~np.isnan(counted)]
+    if len(counted) < 2:
+        return math.nan, math.nan
+    drawn = np.random.default_rng(seed).integers(len(counted), size=(draws, len(counted)))
+    low, high = np.quantile(counted[drawn].mean(axis=1), [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)

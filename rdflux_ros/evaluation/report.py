@@ -50,13 +50,11 @@ class Panel:
 
 def write_picture(path: Path, panels: Sequence[Panel]) -> None:
     """Draw truth, answer and their difference, a row for each panel; only the answer where there is no truth."""
-    from matplotlib import colormaps
     from matplotlib.figure import Figure
 
     columns = 3 if any(panel.truth is not None for panel in panels) else 1
     figure = Figure(figsize=(4.2 * columns, 3.7 * len(panels)), layout="constrained")
     axes = figure.subplots(len(panels), columns, squeeze=False)
-    gain, error = (colormaps[name].with_extremes(bad="0.25") for name in ("viridis_r", "RdBu_r"))
     for panel, row in zip(panels, axes, strict=True):
         images: list[tuple[str, NDArray[np.float32], bool]] = [(panel.title, panel.answer, False)]
         if panel.truth is not None:
@@ -66,26 +64,41 @@ def write_picture(path: Path, panels: Sequence[Panel]) -> None:
                 ("answer minus truth, pathloss", panel.truth - panel.answer, True),
             ]
         for axis, (title, grey, is_error) in zip(row, images, strict=False):
-            shown = np.where(
-                panel.free, GREY_SPAN_DB * grey if is_error else FLOOR_PATHLOSS_DB - GREY_SPAN_DB * grey, np.nan
-            )
-            limits = (
-                (-ERROR_SPAN_DB, ERROR_SPAN_DB) if is_error else (FLOOR_PATHLOSS_DB - GREY_SPAN_DB, FLOOR_PATHLOSS_DB)
-            )
-            drawn = axis.imshow(
-                shown, origin="lower", cmap=error if is_error else gain, vmin=limits[0], vmax=limits[1],
-                interpolation="nearest", extent=(0, grey.shape[1], 0, grey.shape[0]),
-            )  # fmt: skip
-            axis.plot(*panel.transmitter, marker="^", color="red", markersize=6, markeredgecolor="white")
-            axis.set(title=title, xticks=[], yticks=[])
-            axis.set_xlim(0, grey.shape[1])
-            axis.set_ylim(0, grey.shape[0])
-            axis.title.set_fontsize(9)
+            drawn = draw_map(axis, title, grey, panel.free, panel.transmitter, is_error=is_error)
             figure.colorbar(drawn, ax=axis, label="dB", shrink=0.85)
         for axis in row[len(images) :]:
             axis.set_axis_off()
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=80)
+
+
+def draw_map(
+    axis: Any,
+    title: str,
+    grey: NDArray[np.float32],
+    free: NDArray[np.bool_],
+    transmitter: tuple[float, float],
+    *,
+    is_error: bool = False,
+    span_db: float = ERROR_SPAN_DB,
+) -> Any:
+    """Draw pathloss [dB] of a grey map, or an error of it within `span_db`, on matplotlib's axis; returns the image."""
+    from matplotlib import colormaps
+
+    best = FLOOR_PATHLOSS_DB - GREY_SPAN_DB
+    shown = GREY_SPAN_DB * grey if is_error else FLOOR_PATHLOSS_DB - GREY_SPAN_DB * grey
+    low, high = (-span_db, span_db) if is_error else (best, FLOOR_PATHLOSS_DB)
+    drawn = axis.imshow(
+        np.where(free, shown, np.nan), origin="lower", vmin=low, vmax=high, interpolation="nearest",
+        cmap=colormaps["RdBu_r" if is_error else "viridis_r"].with_extremes(bad="0.25"),
+        extent=(0, grey.shape[1], 0, grey.shape[0]),
+    )  # fmt: skip
+    axis.plot(*transmitter, marker="^", color="red", markersize=6, markeredgecolor="white")
+    axis.set(title=title, xticks=[], yticks=[])
+    axis.set_xlim(0, grey.shape[1])
+    axis.set_ylim(0, grey.shape[0])
+    axis.title.set_fontsize(9)
+    return drawn
 
 
 def write_animation(path: Path, frames: Iterable[NDArray[np.uint8]], seconds: float = 0.2) -> None:

@@ -6,8 +6,9 @@ Papers: (R) RadioDiff, (F) RadioDiff-Flux.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from rdflux_ros.diffusion import ddm
 from rdflux_ros.diffusion.noise import world_noise
-from rdflux_ros.diffusion.schedule import Schedule, split, uniform_schedule
+from rdflux_ros.diffusion.schedule import Schedule, reused_steps, uniform_schedule
 from rdflux_ros.flux.conditions import base_grey, dynamics_image
 from rdflux_ros.flux.schedules import first_schedule, relative, second_schedule
 from rdflux_ros.flux.similarity import environment_distance
@@ -138,21 +139,22 @@ class FluxPipeline:
             origin = similar.made_for or similar.condition
             if environment_distance(condition, origin) <= similarity_threshold:
                 return StreetsPart(similar.midpoint, condition, origin)
-        with torch.inference_mode():
-            stage = self.model.stage("static")
-            predict = predictor(stage, stage.condition(stage.streets(image)))
-        yield
-        schedule = first_schedule(self.method)
-        z = self._noise(window, FIRST, 0)
-        steps = ddm.trajectory(predict, z, schedule, lambda step: self._noise(window, FIRST, step + 1))
+        states = self.first_stage(image, window)
         while True:
             with torch.inference_mode():
-                found = next(steps, None)
+                found = next(states, None)
             if found is None:
                 break
             z = found
             yield
         return StreetsPart(z.to(torch.float16), condition)
+
+    def first_stage(self, image: Tensor, window: Window) -> Iterator[Tensor]:
+        """The first stage's latents [1, latents, 64, 64]: the noise it starts from, then those after each step."""
+        stage = self.model.stage("static")
+        image = image.contiguous(memory_format=torch.channels_last)
+        condition = stage.condition(stage.streets(image))
+        yield from self._states(stage, condition, 1, first_schedule(self.method), window)
 
     def pose_part(self, gains: PathGains, transmitters: Tensor, free: Tensor, cars: Tensor) -> PosePart:
         """What B transmitters add, from what the physics layer says of them.
@@ -203,33 +205,42 @@ class FluxPipeline:
     @torch.inference_mode()
     def full(self, image: Tensor, pose: PosePart, window: Window, *, steps: int | None = None) -> Tensor:
         """Greys [B, 1, 256, 256] by the full conditional chain (R), in T steps unless told otherwise."""
-        condition = self._conditional(image, pose)
-        schedule = uniform_schedule(steps or self.method.steps)
-        return self.decoded(self._chain(condition, len(pose.dynamics), schedule, window), pose)
+        *_, latents = self.full_chain(self.conditional(image, pose), window, steps=steps)
+        return self.decoded(latents, pose)
 
     @torch.inference_mode()
     def own_midpoint(self, image: Tensor, pose: PosePart, window: Window) -> Tensor:
         """z_m [B, latents, 64, 64] that the conditional chain makes for these poses: what vanilla reuse keeps (F)."""
-        schedule, _ = split(uniform_schedule(self.method.steps), self.method.reuse_ratio)
-        return self._chain(self._conditional(image, pose), len(pose.dynamics), schedule, window)
+        states = self.full_chain(self.conditional(image, pose), window)
+        return next(islice(states, reused_steps(self.method.steps, self.method.reuse_ratio), None))
 
     @torch.inference_mode()
     def vanilla(self, midpoint: Tensor, image: Tensor, pose: PosePart, window: Window) -> Tensor:
         """Greys [B, 1, 256, 256] by vanilla reuse (F): the chain's last steps from another condition's midpoint."""
-        condition = self._conditional(image, pose)
+        condition = self.conditional(image, pose)
         return self.decoded(self.last_steps(condition, midpoint, window, aligned=False), pose)
+
+    @torch.inference_mode()
+    def conditional(self, image: Tensor, pose: PosePart) -> Condition:
+        """What the full chain is told, of a static image [1, 2, 256, 256] and B poses."""
+        stage = self.model.stage("conditional")
+        return stage.condition(stage.streets(image.contiguous(memory_format=torch.channels_last)), pose.dynamics)
+
+    def full_chain(self, condition: Condition, window: Window, *, steps: int | None = None) -> Iterator[Tensor]:
+        """The full chain's latents [B, latents, 64, 64]: the noise it starts from, then those after each step."""
+        schedule = uniform_schedule(steps or self.method.steps)
+        return self._states(self.model.stage("conditional"), condition, len(condition.stem), schedule, window)
 
     def _second(self, aligned: bool) -> Stage:
         return self.model.stage("aligned" if aligned else "conditional")
 
-    def _conditional(self, image: Tensor, pose: PosePart) -> Condition:
-        stage = self.model.stage("conditional")
-        return stage.condition(stage.streets(image.contiguous(memory_format=torch.channels_last)), pose.dynamics)
-
-    def _chain(self, condition: Condition, batch: int, schedule: Schedule, window: Window) -> Tensor:
+    def _states(
+        self, stage: Stage, condition: Condition, batch: int, schedule: Schedule, window: Window
+    ) -> Iterator[Tensor]:
         z = self._noise(window, FIRST, 0).expand(batch, -1, -1, -1)
-        predict = predictor(self.model.stage("conditional"), condition)
-        return ddm.sample(predict, z, schedule, lambda step: self._noise(window, FIRST, step + 1))
+        yield z
+        predict = predictor(stage, condition)
+        yield from ddm.trajectory(predict, z, schedule, lambda step: self._noise(window, FIRST, step + 1))
 
     def _noise(self, window: Windows, stage: int, step: int) -> Tensor:
         """World-anchored noise at the method's temperature, [1 or B, latents, 64, 64] for one window or for each."""

@@ -82,7 +82,9 @@ def test_map_rotated_by_yaw_cell_size_not_1_m_unknown_cells(planner: Planner, ru
 
 def test_map_changes(planner: Planner, run_mapper: Run, tmp_path: Path) -> None:
     """Only changed windows lose their midpoints, or keep them marked approximate within the threshold."""
-    run_mapper(model=str(model_file(tmp_path / "tiny.safetensors")), static_steps=1, prefetch_s=0.0)
+    run_mapper(
+        model=str(model_file(tmp_path / "tiny.safetensors")), static_steps=1, prefetch_s=0.0, similarity_threshold=0.0
+    )
     before = np.zeros((512, 512), np.int8)
     before[60:90, 100:120] = 100
     after = before.copy()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -108,6 +109,17 @@ def test_draws_follow_the_seed_and_the_sample(bench: Workbench) -> None:
         donors.add(tuple(names))
     assert len(donors) > 1
     assert bench.donor(there[0]).name == split.donor(there[0], bench.seed).name
+
+
+def test_more_maps_of_the_same_seed_are_these_and_others_of_every_scene(bench: Workbench) -> None:
+    split = bench.split
+    assert split is not None
+    drawn = [split.evenly(count, 3) for count in range(1, 9)]
+    for count, (few, more) in enumerate(pairwise(drawn), start=1):
+        assert more[: len(few)] == few and len(few) == min(count, 6)
+        scenes = [split.names[k][0] for k in few]
+        assert abs(scenes.count("a") - scenes.count("b")) <= 1 and len(set(few)) == len(few)
+    assert len({tuple(split.evenly(4, seed)) for seed in range(5)}) > 1
 
 
 def test_heights_outside_the_training_are_clamped_as_the_mapper_does(bench: Workbench) -> None:

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from rdflux_ros.evaluation.metrics import KEYS, scores, summarise
+from rdflux_ros.evaluation.metrics import KEYS, bootstrap_interval, scores, summarise
 
 FREE = np.ones((16, 16), bool)
 
@@ -75,3 +75,22 @@ def test_summary_leaves_out_maps_without_energy() -> None:
     found = summarise([scores(grey(0.6), grey(0.5), FREE), scores(grey(0.1), grey(0.0), FREE)])
     assert found["nmse"] == pytest.approx(0.04, rel=1e-4)
     assert all(math.isnan(value) for value in summarise([]).values())
+
+
+def test_intervals_cover_a_known_mean_as_often_as_they_say() -> None:
+    random = np.random.default_rng(0)
+    covered = 0
+    for _ in range(200):
+        low, high = bootstrap_interval(random.normal(3.0, 2.0, size=40), draws=500)
+        covered += low < 3.0 < high
+        assert high - low < 2.0, "about 4 σ / √40 wide"
+    assert 0.88 < covered / 200 < 0.99
+
+
+def test_an_interval_is_that_of_its_seed_and_ignores_what_is_no_number() -> None:
+    values = [0.1, 0.4, 0.2, 0.9]
+    assert bootstrap_interval(values, seed=1) == bootstrap_interval([*values, math.nan], seed=1)
+    assert bootstrap_interval(values, seed=1) == bootstrap_interval(values, seed=1)
+    narrow, wide = (bootstrap_interval(values, level=level) for level in (0.5, 0.95))
+    assert wide[0] < narrow[0] < 0.4 < narrow[1] < wide[1]
+    assert all(math.isnan(end) for end in bootstrap_interval([0.3]))

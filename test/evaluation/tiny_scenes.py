@@ -15,10 +15,15 @@ ANTENNAS = [[60.0, 240.0, 80.0], [190.0, 30.0, 20.0], [30.0, 30.0, 2.0]]
 
 
 def make_scenes(root: Path, scenes: Iterable[str] = ("a", "b"), antennas: list[list[float]] = ANTENNAS) -> Path:
-    """A test split of scenes with one building each, elsewhere in each; the truth is free space outside it."""
-    for folder in ("antenna", "png/buildingsWHeight", "png/surroundings", "gain/static"):
+    """A test split of scenes with one building each, elsewhere in each; the truth is free space outside it.
+
+    With cars each scene has one, and maps of its first transmitter.
+    """
+    for folder in ("antenna", "png/buildingsWHeight", "png/surroundings", "png/cars", "gain/static", "gain/cars"):
         (root / folder).mkdir(parents=True)
     (root / "split.json").write_text(json.dumps({"train": [], "val": [], "test": list(scenes)}))
+    cars = np.zeros((256, 256), np.uint8)
+    cars[60:100, 200:210] = 255
     y, x = np.indices((256, 256)) + 0.5
     for number, scene in enumerate(scenes):
         coarse = np.zeros((304, 304), np.uint16)
@@ -26,11 +31,14 @@ def make_scenes(root: Path, scenes: Iterable[str] = ("a", "b"), antennas: list[l
         heights = coarse[24:280, 24:280]
         write(root / "png" / "buildingsWHeight" / f"{scene}.png", heights.astype(np.uint8))
         write(root / "png" / "surroundings" / f"{scene}.png", np.kron(100 * coarse, np.ones((4, 4), np.uint16)))
+        write(root / "png" / "cars" / f"{scene}.png", cars)
         (root / "antenna" / f"{scene}.json").write_text(json.dumps(antennas))
         for k, (tx, ty, tz) in enumerate(antennas):
             distance = np.sqrt((x - tx) ** 2 + (y - ty) ** 2 + (1.5 - tz) ** 2)
             grey = np.rint(255 * grey_from_gain(free_space_gain(distance))) * (heights == 0)
             write(root / "gain" / "static" / f"{scene}_{k}.png", grey.astype(np.uint8))
+            if k == 0:
+                write(root / "gain" / "cars" / f"{scene}_{k}.png", (grey * (cars == 0)).astype(np.uint8))
     return root
 
 
