@@ -24,6 +24,7 @@ def build_parser() -> argparse.ArgumentParser:
         command.add_argument("--config", type=Path, required=True, help="yaml with the sections model and training")
         command.add_argument("--data", type=Path, required=True, help="dataset in RadioMapSeer's layout")
         command.add_argument("--out", type=Path, required=True, help="folder of the model; a training there goes on")
+        command.add_argument("--start", type=Path, metavar="MODEL", help="go on from a model file of the same config")
         command.add_argument("--cache", type=Path, help="folder of the physics channels (physics_cache beside --out)")
         command.add_argument("--max-minutes", type=_minutes, help="stop after so long; the same command goes on")
         command.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
@@ -60,6 +61,7 @@ def _run(args: argparse.Namespace) -> int:
         cache=args.cache or out.parent / "physics_cache",
         ranks=ranks,
         max_minutes=args.max_minutes,
+        start=args.start,
     )
     if ranks.first:
         print(f"{args.what}: {'done' if done else 'out of time, the same command goes on'}; {args.out / args.what}")
