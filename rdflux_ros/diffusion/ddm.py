@@ -33,7 +33,10 @@ def forward(z_0: Tensor, noise: Tensor, t: Time) -> Tensor:
 def reverse_step(z_t: Tensor, drift: Tensor, noise: Tensor, t: Time, t_next: Time, fresh: Tensor | None) -> Tensor:
     """A draw of z_{t_next} given z_t, C and ε, for t_next < t (R eq. 8-21, F eq. 9-12).
 
-    `fresh` is the noise drawn for this step; None takes the mean, which at t_next = 0 is all there is.
+    `fresh` is the noise drawn for this step; None takes the mean, which at t_next = 0 is all there is. Where C and ε
+    agree on one estimate of z_0 (one output), the mean is (t_next / t) z_t + (1 - t_next / t) z_0'. So a chain from
+    z_1 = 0 without fresh noise comes to z_t = (1 - t) times a mean of its own estimates: no draw of `forward`, since it
+    holds no noise, and a network has to be taught what to make of it (`training.losses.visited`).
     """
     t, t_next = _aligned(t), _aligned(t_next)
     step = t - t_next

@@ -40,7 +40,7 @@ def write_card(path: Path, tables: Sequence[Path], out: Path, summary: str) -> N
     stages = {name: found.notes[name] for name in STAGES if name in found.notes}
     if not stages:
         raise DataError(f"{path}: its notes hold no training; cards are made of files that `train` wrote")
-    seconds = sum(notes["seconds"] for notes in stages.values())
+    seconds = sum(_seconds(notes) for stage in stages.values() for notes in _rounds(stage))
     origin: dict[str, Any] = next((notes for notes in stages.values() if "data" in notes), {})
     facts = CardFacts(
         name=path.stem,
@@ -49,9 +49,8 @@ def write_card(path: Path, tables: Sequence[Path], out: Path, summary: str) -> N
         parameters={name: parameters(stage) for name, stage in model.stages.items()},
         data=str(origin.get("data", "")),
         training={
-            **{name: _training(notes) for name, notes in stages.items()},
+            **{name: "; then ".join(_training(name, notes) for notes in _rounds(stages[name])) for name in stages},
             "in all": f"{seconds / 60:.0f} minutes on {origin.get('device', 'an unnamed device')}",
-            "commands": ", ".join(f"`train {name}`" for name in stages) + ", all with `config/train.yaml`",
         },
         figures=[*(_accuracy(table, found.digest) for table in tables), *_curves(stages)],
         limits=LIMITS,
@@ -59,8 +58,25 @@ def write_card(path: Path, tables: Sequence[Path], out: Path, summary: str) -> N
     out.write_text(model_card(model.config, facts), encoding="utf-8")
 
 
-def _training(notes: dict[str, Any]) -> str:
-    return f"best at step {notes['steps']} of {notes.get('batch', '?')} maps each, {notes['seconds'] / 60:.0f} minutes"
+def _rounds(notes: dict[str, Any]) -> list[dict[str, Any]]:
+    """What each training of a stage wrote down, the first one first: one may have started from another's model."""
+    before = notes.get("start", {}).get("notes", {})
+    return [*(_rounds(before) if before else ()), notes]
+
+
+def _seconds(notes: dict[str, Any]) -> float:
+    """What a training took [s], to its last validation where it says so."""
+    return max([notes["seconds"], *notes.get("curve", {}).get("seconds", ())])
+
+
+def _command(name: str, notes: dict[str, Any]) -> str:
+    start = f" --start {notes['start']['digest'][:12]}" if "start" in notes else ""
+    return f"train {name}{start} --config {notes.get('config', 'train.yaml')}"
+
+
+def _training(name: str, notes: dict[str, Any]) -> str:
+    batch, minutes = notes.get("batch", "?"), _seconds(notes) / 60
+    return f"best at step {notes['steps']} of {batch} maps each, {minutes:.0f} minutes, `{_command(name, notes)}`"
 
 
 def _accuracy(path: Path, digest: str) -> Figures:
@@ -92,8 +108,8 @@ def _accuracy(path: Path, digest: str) -> Figures:
 def _curves(notes: dict[str, Any]) -> list[Figures]:
     """NMSE, or the loss, on validation by step of training."""
     curves = []
-    for name, stage in notes.items():
-        curve = stage.get("curve", {})
+    for name, found in ((name, found) for name, stage in notes.items() for found in _rounds(stage)):
+        curve = found.get("curve", {})
         answers = any(key.startswith("nmse") for key in curve)
         shown = {
             key: values for key, values in curve.items() if key.startswith(("nmse", "physics") if answers else "loss")
@@ -103,5 +119,7 @@ def _curves(notes: dict[str, Any]) -> list[Figures]:
             for k, step in enumerate(curve.get("step", ()))
         ]
         if rows:
-            curves.append(Figures(f"Learning curve of the {name} stage, validation maps", rows, f"train {name}"))
+            start = f", from {found['start']['digest'][:12]}" if "start" in found else ""
+            title = f"Learning curve of the {name} stage{start}, validation maps"
+            curves.append(Figures(title, rows, _command(name, found)))
     return curves

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -278,6 +279,6 @@ def predictor(
     return predict
 
 
-def autocast(device: torch.device) -> torch.autocast:
-    """bf16 on a GPU, nothing elsewhere."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda")
+def autocast(device: torch.device) -> AbstractContextManager[object]:
+    """bf16 on a GPU; elsewhere whatever is on already, which is nothing but in training (`TrainingConfig.bfloat16`)."""
+    return torch.autocast(device.type, torch.bfloat16) if device.type == "cuda" else nullcontext()

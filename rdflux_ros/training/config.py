@@ -27,12 +27,17 @@ class TrainingConfig:
     final_share: float = setting(0.05, "share of the learning rate that is left at the end", minimum=0.0, maximum=1.0)
     weight_decay: float = setting(0.01, "of AdamW", minimum=0.0, maximum=1.0)
     gradient_norm: float = setting(1.0, "longer gradients are cut to it", minimum=1e-3)
+    bfloat16: bool = setting(
+        False, "compute gradients in bfloat16 on a CPU too, faster where it has the instructions (a GPU always does)"
+    )
     ema: float = setting(0.999, "decay of the moving average of the weights, which is what is kept", maximum=0.99999)
     seed: int = setting(0, "of weights, order, augmentation and noise", minimum=0)
     drift_weight: float = setting(1.0, "λ1, of C", minimum=0.0)
     noise_weight: float = setting(1.0, "λ2, of ε", minimum=0.0)
     jump_weight: float = setting(1.0, "λ3, of the one-jump estimate", minimum=0.0)
-    map_weight: float = setting(10.0, "of the decoded map's NMSE in the aligned stage", minimum=0.0)
+    map_weight: float = setting(
+        10.0, "of the decoded map's NMSE, in the aligned stage and at the states that the chain visits", minimum=0.0
+    )
     divergence_weight: float = setting(1e-6, "of the autoencoder's Kullback-Leibler divergence", minimum=0.0)
     used_share: float = setting(
         0.5,
@@ -41,6 +46,14 @@ class TrainingConfig:
         minimum=0.0,
         maximum=1.0,
     )
+    visited_share: float = setting(
+        0.5,
+        "share of the chain's steps of training that are taken at states which the chain itself reaches at the "
+        "method's temperature, not at the noised truth",
+        minimum=0.0,
+        maximum=1.0,
+    )
+    visited_steps: int = setting(3, "the chain takes at most so many to such a state; drawn", minimum=1, maximum=1000)
     augment: bool = setting(True, "turn and mirror the maps")
     map_resolutions: tuple[float, ...] = setting((0.25, 0.5, 1.0), "resolutions [m] of the maps of streets, drawn")
     cars: bool = setting(True, "train on the maps with cars too")

@@ -17,7 +17,16 @@ from rdflux_ros.model.config import MethodConfig
 from rdflux_ros.networks.autoencoder import Autoencoder
 from rdflux_ros.networks.denoiser import LATENT_SIZE, Stage
 from rdflux_ros.training.config import TrainingConfig
-from rdflux_ros.training.losses import Predictor, Weights, denoising_loss, drawn_times, map_nmse, unrolled
+from rdflux_ros.training.losses import (
+    Predictor,
+    Weights,
+    denoising_loss,
+    drawn_times,
+    map_nmse,
+    unrolled,
+    visited,
+    visited_loss,
+)
 from rdflux_ros.training.samples import Maps, Place
 
 Midpoints = Callable[[Maps], Tensor]
@@ -72,6 +81,10 @@ class Latents:
         decoded = self._autoencoder.decode(latents)
         return decoded + maps.base if self._residual else decoded
 
+    def nmse(self, latents: Tensor, maps: Maps) -> Tensor:
+        """Mean NMSE of the latents' maps, over the maps that have any energy."""
+        return map_nmse(self.decoded(latents, maps), maps.truth, maps.free).nan_to_num(0.0, 0.0, 0.0).mean()
+
     @torch.no_grad()
     def calibrate(self, batches: Sequence[Maps]) -> None:
         """Give the latents unit variance over these maps."""
@@ -90,19 +103,40 @@ class Latents:
 
 
 class Chain(Objective):
-    """The denoising chain: stage 1 where the stage knows the streets only, otherwise the full conditional chain."""
+    """The denoising chain: stage 1 where the stage knows the streets only, otherwise the full conditional chain.
+
+    Taught on the noised truth (R), and in a share of the steps on the states that the chain itself comes to
+    (`losses.visited`), there with the decoded map's NMSE where the stage answers maps.
+    """
 
     def __init__(self, stage: Stage, latents: Latents, method: MethodConfig, training: TrainingConfig) -> None:
         self.network, self._latents = stage, latents
         self._weights = Weights(training.drift_weight, training.noise_weight, training.jump_weight)
         self._share, self._steps = training.used_share, training.validation_steps
-        self._used = first_schedule(method) if stage.dynamics is None else uniform_schedule(self._steps)
+        first = stage.dynamics is None
+        self._used = first_schedule(method) if first else uniform_schedule(self._steps)
+        self._schedule = first_schedule(method) if first else uniform_schedule(method.steps)
+        self._visited_share, self._visited_steps = training.visited_share, training.visited_steps
+        self._map_weight = 0.0 if first else training.map_weight
 
     def loss(self, network: nn.Module, maps: Maps, generator: torch.Generator) -> Tensor:
-        device = maps.truth.device
-        t = drawn_times(torch.rand(2, len(maps), generator=generator), self._used, self._share).to(device)
-        noise = self._latents.noise(len(maps), generator, device)
-        return denoising_loss(predicting(network, maps), self._latents.encoded(maps), noise, t, self._weights)
+        device, count = maps.truth.device, len(maps)
+        uniform = torch.rand(2, count, generator=generator)
+        noise = self._latents.noise(count, generator, device)
+        predict, z_0 = predicting(network, maps), self._latents.encoded(maps)
+        if float(torch.rand((), generator=generator)) < self._visited_share:
+            t = drawn_times(uniform, self._schedule, 1.0).to(device)
+            return self._visited_loss(predict, z_0, t, maps, generator)
+        t = drawn_times(uniform, self._used, self._share).to(device)
+        return denoising_loss(predict, z_0, noise, t, self._weights)
+
+    def _visited_loss(
+        self, predict: Predictor, z_0: Tensor, t: Tensor, maps: Maps, generator: torch.Generator
+    ) -> Tensor:
+        steps = int(torch.randint(1, self._visited_steps + 1, (), generator=generator))
+        start, *noise = (self._latents.sampling_noise(len(maps), generator, z_0.device) for _ in range(steps + 1))
+        loss, estimate = visited_loss(predict, visited(predict, start, t, noise), z_0, t, self._weights)
+        return loss + self._map_weight * self._latents.nmse(estimate, maps)
 
     def answers(self, network: nn.Module, maps: Maps, generator: torch.Generator) -> Tensor | None:
         assert isinstance(network, Stage)
@@ -136,8 +170,7 @@ class Aligned(Objective):
         estimates = self._estimates(network, maps, generator)
         for estimate in estimates:
             total = total + self._drift_weight * (estimate - z_0).square().mean()
-            nmse = map_nmse(self._latents.decoded(estimate, maps), maps.truth, maps.free)
-            total = total + self._map_weight * nmse.nan_to_num(0.0, 0.0, 0.0).mean()
+            total = total + self._map_weight * self._latents.nmse(estimate, maps)
         return total / len(estimates)
 
     def answers(self, network: nn.Module, maps: Maps, generator: torch.Generator) -> Tensor | None:
@@ -171,7 +204,7 @@ class StreetMidpoints:
             self._kept.move_to_end(place)
         while len(self._kept) > KEPT_MIDPOINTS:
             self._kept.popitem(last=False)
-        return torch.stack([found[place] for place in maps.places]).float()
+        return torch.stack([found[place].float() for place in maps.places])
 
     @torch.no_grad()
     def _made(self, places: Sequence[Place], streets: Tensor) -> Tensor:

@@ -83,11 +83,13 @@ class Trainer:
         Called whenever validation is better than ever.
     ranks
         The processes that train together: each takes its share of every batch, the first one writes.
+    start
+        Digest of the model whose weights the objective's network has at first; None where they are its own.
 
     Raises
     ------
     TrainingError
-        The folder's state is of another config, or unreadable, or a batch cannot be shared out evenly.
+        The folder's state is of another config or start, or unreadable, or a batch cannot be shared out evenly.
     """
 
     def __init__(
@@ -100,6 +102,8 @@ class Trainer:
         config: TrainingConfig,
         ranks: Ranks,
         keep: Keep,
+        *,
+        start: str | None = None,
     ) -> None:
         if config.batch % ranks.count:
             raise TrainingError(f"batch = {config.batch}: {ranks.count} processes cannot share it evenly")
@@ -115,7 +119,7 @@ class Trainer:
             betas=(0.9, 0.99),
             weight_decay=config.weight_decay,
         )
-        self._of = _identity(model, config)
+        self._of = _identity(model, config, start)
         self.step, self.seconds, self.best = 0, 0.0, math.inf
         self._since = time.monotonic()
         self._unwritten: list[tuple[int, float, float]] = []
@@ -160,7 +164,9 @@ class Trainer:
         for group in self._optimiser.param_groups:
             group["lr"] = rate
         self.network.train()
-        loss = self._objective.loss(self.network, maps, _generator(self.config.seed, self.step, self._ranks.rank))
+        generator = _generator(self.config.seed, self.step, self._ranks.rank)
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.config.bfloat16):
+            loss = self._objective.loss(self.network, maps, generator)
         self._optimiser.zero_grad(set_to_none=True)
         loss.backward()
         mean = self._ranks.average(loss, self.network.parameters())
@@ -241,7 +247,9 @@ class Trainer:
         except Exception as error:
             raise TrainingError(f"{path}: not a readable training state ({type(error).__name__})") from error
         if state["of"] != self._of:
-            raise TrainingError(f"{path}: a training with another config; choose another folder, or remove this one")
+            raise TrainingError(
+                f"{path}: a training with another config or start; choose another folder, or remove this one"
+            )
         self.network.load_state_dict(state["network"])
         self.average.load_state_dict(state["average"])
         self._optimiser.load_state_dict(state["optimiser"])
@@ -328,8 +336,8 @@ def _generator(seed: int, step: int, rank: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(int.from_bytes(hashlib.sha256(name).digest()[:8], "little", signed=True))
 
 
-def _identity(model: ModelConfig, config: TrainingConfig) -> str:
-    content = [model.as_dict(), dataclasses.asdict(config)]
+def _identity(model: ModelConfig, config: TrainingConfig, start: str | None) -> str:
+    content = [model.as_dict(), dataclasses.asdict(config), start]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 

@@ -38,6 +38,29 @@ def denoising_loss(predict: Predictor, z_0: Tensor, noise: Tensor, t: Tensor, we
     )
 
 
+@torch.no_grad()
+def visited(predict: Predictor, z: Tensor, t: Tensor, noise: Sequence[Tensor]) -> Tensor:
+    """The states at times t [B] that the sampler itself reaches from z at t = 1, in as many equal steps as `noise`.
+
+    At temperatures below 1 they hold less noise than `ddm.forward` gives (`ddm.reverse_step`). A network that knows
+    noised truth only takes its own estimate for the truth there, and loses a little with each step; telling it the time
+    at which the truth has as little noise does not help, since an estimate's error is no noise.
+    """
+    steps = len(noise)
+    for step, fresh in enumerate(noise):
+        now, then = (1.0 - (1.0 - t) * k / steps for k in (step, step + 1))
+        drift, estimate = predict(z, now)
+        z = ddm.reverse_step(z, drift, estimate, now, then, fresh)
+    return z
+
+
+def visited_loss(predict: Predictor, z_t: Tensor, z_0: Tensor, t: Tensor, weights: Weights) -> tuple[Tensor, Tensor]:
+    """(λ1 |C + z_0|² + λ3 |z_0' - z_0|², z_0') at states that the sampler reached: there is no true ε there."""
+    drift, estimate = predict(z_t, t)
+    jump = ddm.one_jump(z_t, drift, estimate, t)
+    return weights.drift * (drift + z_0).square().mean() + weights.jump * (jump - z_0).square().mean(), jump
+
+
 def drawn_times(uniform: Tensor, used: Schedule, used_share: float) -> Tensor:
     """Times [B] from uniform draws [2, B]: a share of them out of those that `used` steps from, the others uniform."""
     starts = torch.tensor(used[:-1], device=uniform.device)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +33,21 @@ MODEL_FILE = "model.safetensors"
 
 
 def train(
-    what: str, config: Path, data: Path, out: Path, *, cache: Path, ranks: Ranks, max_minutes: float | None
+    what: str,
+    config: Path,
+    data: Path,
+    out: Path,
+    *,
+    cache: Path,
+    ranks: Ranks,
+    max_minutes: float | None,
+    start: Path | None = None,
 ) -> bool:
     """Train one of `TRAININGS` for a slice of time, from where it was; False where steps are left.
 
     In `out` each training has a folder of its own, with its log and its best model; ``model.safetensors`` there holds
-    all stages trained so far. `static` starts from the conditional stage, `aligned` from both.
+    all stages trained so far. `static` starts from the conditional stage, `aligned` from both; with `start`, a model
+    file, a stage starts from the same one there, and the stages that `out` lacks are taken from there as they are.
 
     Raises
     ------
@@ -53,22 +63,58 @@ def train(
     model_config, training = load_config(config, what)
     check_channels(model_config)
     end = None if max_minutes is None else time.monotonic() + 60.0 * max_minutes
-    model, start = _model(what, model_config, training, out)
+    origin = None if start is None else _origin(start, what, model_config)
+    model, begin = _model(what, model_config, training, out, origin)
     samples = _samples(data, cache, model_config, training, ranks.device, _stop(end))
     if samples is None:
         return False
     train_samples, validation = samples
     model.to(ranks.device)
-    objective = start(train_samples)
+    objective = begin(train_samples)
 
     def keep(network: nn.Module, notes: Mapping[str, Any], found: Validation) -> None:
+        notes = {**notes, "config": config.name}
+        if origin is not None:
+            notes["start"] = origin.summary(what)
         _keep(what, model, network, notes, found, out, data, training, train_samples)
 
-    trainer = Trainer(out / what, objective, train_samples, validation, model_config, training, ranks, keep)
+    trainer = Trainer(
+        out / what, objective, train_samples, validation, model_config, training, ranks, keep,
+        start=None if origin is None else origin.digest,
+    )  # fmt: skip
     done = trainer.run(_stop(end))
     if ranks.first and what != "autoencoder":
-        _join(model_config, out)
+        _join(model_config, out, origin)
     return done
+
+
+@dataclass(frozen=True)
+class Origin:
+    """The model file that a training starts from."""
+
+    path: Path
+    model: RadioModel
+    digest: str
+    notes: Mapping[str, Any]
+
+    def notes_of(self, what: str) -> Mapping[str, Any]:
+        """What the training of one part wrote down; nothing where it wrote nothing."""
+        alone = self.notes.get("training") == what  # a part's own file
+        return self.notes if alone else self.notes.get(what, {})
+
+    def summary(self, what: str) -> dict[str, Any]:
+        """What the card of a model says that started here."""
+        return {"file": self.path.name, "digest": self.digest, "notes": self.notes_of(what)}
+
+
+def _origin(path: Path, what: str, config: ModelConfig) -> Origin:
+    """Raises `CheckpointError` where the file is no model of this config, or lacks what is trained."""
+    model, found = checkpoint.load(path)
+    if found.config != config:
+        raise checkpoint.CheckpointError(f"{path}: a model of another config; a training starts from one of its own")
+    if what in STAGES and what not in model.stages:
+        raise checkpoint.CheckpointError(f"{path}: holds no stage {what}")
+    return Origin(path, model, found.digest, found.notes)
 
 
 def _stop(end: float | None) -> Callable[[], bool]:
@@ -98,7 +144,7 @@ def _samples(
 
 
 def _model(
-    what: str, config: ModelConfig, training: TrainingConfig, out: Path
+    what: str, config: ModelConfig, training: TrainingConfig, out: Path, origin: Origin | None
 ) -> tuple[RadioModel, Callable[[Samples], Objective]]:
     """The model with the one stage in training, and what makes its objective once samples and device are there."""
     torch.manual_seed(training.seed)
@@ -107,29 +153,37 @@ def _model(
         autoencoder = model.autoencoder
         if not isinstance(autoencoder, KlAutoencoder):
             raise TrainingError("autoencoder.kind = 'space_to_depth': has nothing to train")
+        if origin is not None:
+            autoencoder.load_state_dict(origin.model.autoencoder.state_dict())
         residual = config.method.target == "residual"
         return model, lambda samples: Reconstruction(autoencoder, training, residual=residual)
     model = RadioModel(config, (what,))
     stage, latents = model.stage(what), Latents(model.autoencoder, config.method)
-    if what == "conditional":
-        lossless = isinstance(model.autoencoder, SpaceToDepth)
+    lossless = isinstance(model.autoencoder, SpaceToDepth)
+    calibrated = origin is not None or what != "conditional"
+    if origin is not None:
+        model.autoencoder.load_state_dict(origin.model.autoencoder.state_dict())
+        stage.load_state_dict(origin.model.stage(what).state_dict())
+    elif what == "conditional":
         if not lossless:
             model.autoencoder.load_state_dict(_best("autoencoder", config, out).autoencoder.state_dict())
+    else:
+        conditional = _best("conditional", config, out)
+        model.autoencoder.load_state_dict(conditional.autoencoder.state_dict())
+        _start_from(stage, conditional.stage("conditional"))
+    if what != "aligned":
 
         def chain(samples: Samples) -> Objective:
-            if lossless:
+            if lossless and not calibrated:
                 latents.calibrate(_spread_maps(samples, _device(model)))
             return Chain(stage, latents, config.method, training)
 
         return model, chain
-    conditional = _best("conditional", config, out)
-    model.autoencoder.load_state_dict(conditional.autoencoder.state_dict())
-    _start_from(stage, conditional.stage("conditional"))
-    if what == "static":
-        return model, lambda samples: Chain(stage, latents, config.method, training)
     if second_schedule(config.method)[0] == 1.0:
         raise TrainingError("reuse_ratio = 0: there is no midpoint to align to")
-    static = _best("static", config, out).stage("static")
+    first = _best("static", config, out, origin)
+    _check_scale(first, model, out)
+    static = first.stage("static")
 
     def aligned(samples: Samples) -> Objective:
         static.to(_device(model), memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -146,15 +200,29 @@ def _start_from(stage: Stage, trained: Stage) -> None:
     stage.load_state_dict({name: weights[name] for name in stage.state_dict()})
 
 
-def _best(what: str, config: ModelConfig, out: Path) -> RadioModel:
-    """The best model of an earlier training; `CheckpointError` where it is missing or of another config."""
+def _best(what: str, config: ModelConfig, out: Path, origin: Origin | None = None) -> RadioModel:
+    """The best model of an earlier training, or the one that this training starts from where `out` holds none.
+
+    Raises `CheckpointError` where it is missing or of another config.
+    """
     path = out / what / "best.safetensors"
     if not path.is_file():
+        if origin is not None and what in origin.model.stages:
+            return origin.model
         raise checkpoint.CheckpointError(f"{path}: no such model; train '{what}' first, into the same folder")
     model, found = checkpoint.load(path)
     if found.config != config:
         raise checkpoint.CheckpointError(f"{path}: a model of another config; train '{what}' again")
     return model
+
+
+def _check_scale(part: RadioModel, model: RadioModel, out: Path) -> None:
+    """Stages of one model see latents of one scale; `CheckpointError` where they do not."""
+    mine, theirs = model.autoencoder.state_dict(), part.autoencoder.state_dict()
+    if not all(torch.equal(mine[name], theirs[name]) for name in mine):
+        raise checkpoint.CheckpointError(
+            f"{out}: its stages see latents of different scales; train them all there, or all from the same start"
+        )
 
 
 def _keep(
@@ -205,6 +273,7 @@ def _keep(
             "time": f"{notes['seconds'] / 60:.1f} minutes",
             "device": str(origin["device"]),
             "seed": str(training.seed),
+            "start": "{file}, digest {digest}".format(**notes["start"]) if "start" in notes else "own weights",
         },
         figures=[
             Figures("Validation", [{name: value for name, value in row.items() if value == value}], f"train {what}")
@@ -213,20 +282,24 @@ def _keep(
     path.with_suffix(".md").write_text(model_card(model.config, facts), encoding="utf-8")
 
 
-def _join(config: ModelConfig, out: Path) -> None:
-    """One model file of all stages that are trained; its notes hold their learning curves."""
-    paths = {name: out / name / "best.safetensors" for name in STAGES}
-    held = [name for name, path in paths.items() if path.is_file() and checkpoint.read(path).config == config]
-    if not held:
+def _join(config: ModelConfig, out: Path, origin: Origin | None) -> None:
+    """One model file of all stages: trained here, or as they are where the training started; its notes hold curves."""
+    parts: dict[str, tuple[RadioModel, Mapping[str, Any]]] = {}
+    for name in STAGES:
+        path = out / name / "best.safetensors"
+        if path.is_file() and checkpoint.read(path).config == config:
+            part, found = checkpoint.load(path)
+            parts[name] = part, {**found.notes, "curve": validations(out / name)}
+        elif origin is not None and name in origin.model.stages:
+            parts[name] = origin.model, origin.notes_of(name)
+    if not parts:
         return
-    joined = RadioModel(config, held)
-    notes = {}
-    for name in held:
-        part, found = checkpoint.load(paths[name])
+    joined = RadioModel(config, parts)
+    joined.autoencoder.load_state_dict(next(iter(parts.values()))[0].autoencoder.state_dict())
+    for name, (part, _) in parts.items():
+        _check_scale(part, joined, out)
         joined.stages[name].load_state_dict(part.stages[name].state_dict())
-        joined.autoencoder.load_state_dict(part.autoencoder.state_dict())
-        notes[name] = {**found.notes, "curve": validations(out / name)}
-    checkpoint.save(joined, out / MODEL_FILE, notes, half=True)
+    checkpoint.save(joined, out / MODEL_FILE, {name: notes for name, (_, notes) in parts.items()}, half=True)
 
 
 def _spread_maps(samples: Samples, device: torch.device) -> list[Maps]:

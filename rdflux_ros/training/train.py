@@ -7,6 +7,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from rdflux_ros.console import guarded
+
 TRAININGS = {
     "autoencoder": "the papers' autoencoder (only where the config asks for it); comes first",
     "conditional": "the full chain, told of streets, transmitter and physics layer",
@@ -24,6 +26,7 @@ def build_parser() -> argparse.ArgumentParser:
         command.add_argument("--config", type=Path, required=True, help="yaml with the sections model and training")
         command.add_argument("--data", type=Path, required=True, help="dataset in RadioMapSeer's layout")
         command.add_argument("--out", type=Path, required=True, help="folder of the model; a training there goes on")
+        command.add_argument("--start", type=Path, metavar="MODEL", help="go on from a model file of the same config")
         command.add_argument("--cache", type=Path, help="folder of the physics channels (physics_cache beside --out)")
         command.add_argument("--max-minutes", type=_minutes, help="stop after so long; the same command goes on")
         command.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
@@ -33,16 +36,7 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ``train``; exit code 2 with one line where config, data or an earlier training do not fit."""
     args = build_parser().parse_args(argv)
-    try:
-        return _run(args)
-    except (ValueError, ImportError, OSError) as error:
-        if not isinstance(error, OSError) and not type(error).__module__.startswith("rdflux_ros."):
-            raise
-        print(f"train: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print(f"train: interrupted; the same command goes on from {args.out / args.what}", file=sys.stderr)
-        return 130
+    return guarded("train", lambda: _run(args), f"interrupted; the same command goes on from {args.out / args.what}")
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -60,6 +54,7 @@ def _run(args: argparse.Namespace) -> int:
         cache=args.cache or out.parent / "physics_cache",
         ranks=ranks,
         max_minutes=args.max_minutes,
+        start=args.start,
     )
     if ranks.first:
         print(f"{args.what}: {'done' if done else 'out of time, the same command goes on'}; {args.out / args.what}")

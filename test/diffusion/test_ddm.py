@@ -1,6 +1,7 @@
 """Decoupled diffusion against its own mathematics."""
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -58,6 +59,22 @@ def test_a_reverse_step_with_the_exact_drift_and_noise_lands_on_the_forward_proc
     z = ddm.reverse_step(ddm.forward(z_0, noise, t), -z_0, noise, t, t_next, fresh)
     assert z.mean().item() == pytest.approx((1 - t_next) * 0.7, abs=0.01)
     assert z.var().item() == pytest.approx(t_next, rel=0.02)
+
+
+def test_without_fresh_noise_a_step_mixes_state_and_estimate():
+    """And so a chain from z_1 = 0 comes to (1 - t) times a mean of its estimates."""
+    z_t, outputs, t = normal(0), normal(1), 0.3
+    drift, epsilon = ddm.predictions(z_t, t, outputs, outputs)
+    mixed = 0.5 * z_t + 0.5 * -drift
+    torch.testing.assert_close(ddm.reverse_step(z_t, drift, epsilon, t, 0.15, None), mixed)
+
+    estimates = [normal(2), normal(3), normal(4)]
+    state = torch.zeros(SHAPE, dtype=torch.float64)
+    for (now, then), estimate in zip(pairwise((1.0, 0.5, 0.25, 0.1)), estimates, strict=True):
+        state = ddm.reverse_step(state, -estimate, (state - (1 - now) * estimate) / now**0.5, now, then, None)
+    weights = [1 / 0.5 - 1, 1 / 0.25 - 1 / 0.5, 1 / 0.1 - 1 / 0.25]
+    mean = sum(weight * estimate for weight, estimate in zip(weights, estimates, strict=True)) / sum(weights)
+    torch.testing.assert_close(state, (1 - 0.1) * mean)
 
 
 def test_sampling_with_the_exact_posterior_mean_reproduces_a_gaussian():

@@ -53,6 +53,26 @@ def test_a_card_tells_training_curves_and_tables(model: tuple[Path, str], tmp_pa
     assert "`evaluate accuracy --split test --map-resolution 1`" in card
 
 
+def test_a_card_adds_up_what_its_training_started_from(tmp_path: Path) -> None:
+    before = NOTES["conditional"]
+    curve = {"step": [7.0, 9.0], "seconds": [200.0, 330.0], "loss": [1.0, 1.1], "nmse_above": [0.011, 0.012]}
+    start = {"file": "first.safetensors", "digest": "ab12" * 16, "notes": before}
+    after = {**before, "steps": 7, "seconds": 200, "curve": curve, "config": "own.yaml", "start": start}
+    path = tmp_path / "tuned.safetensors"
+    checkpoint.save(random_model(["conditional", "static"]), path, {**NOTES, "conditional": after})
+    assert main(["card", "--model", str(path)]) == 0
+    card = path.with_suffix(".md").read_text()
+    for text in (
+        "- conditional: best at step 40 of 8 maps each, 2 minutes, `train conditional --config train.yaml`; "
+        "then best at step 7 of 8 maps each, 6 minutes, `train conditional --start ab12ab12ab12 --config own.yaml`\n",
+        "in all: 8 minutes",  # 90 s, 330 s to the last validation, 30 s
+        "| 40 | 0.0123 | 0.03 |",
+        "conditional stage, from ab12ab12ab12, validation maps",
+        "| 9 | 0.012 |",
+    ):
+        assert text in card, text
+
+
 def test_tables_of_another_model_and_files_that_are_none_are_refused(
     model: tuple[Path, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

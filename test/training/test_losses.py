@@ -7,7 +7,17 @@ import torch
 from torch import Tensor
 
 from rdflux_ros.diffusion import ddm
-from rdflux_ros.training.losses import Weights, denoising_loss, drawn_times, map_nmse, unrolled
+from rdflux_ros.diffusion.schedule import uniform_schedule
+from rdflux_ros.training.losses import (
+    Predictor,
+    Weights,
+    denoising_loss,
+    drawn_times,
+    map_nmse,
+    unrolled,
+    visited,
+    visited_loss,
+)
 
 
 @pytest.fixture
@@ -43,6 +53,64 @@ def test_times_are_drawn_from_those_really_used() -> None:
     assert shares == pytest.approx([0.375, 0.375], abs=0.03)
     others = t[(t != torch.tensor(0.02)) & (t != torch.tensor(0.01))]
     assert others.min() >= 1e-4 and others.max() <= 1.0 and others.mean() == pytest.approx(0.5, abs=0.05)
+
+
+def shrinking(share: float) -> Predictor:
+    """Estimates of z_0 that are a share of the state plus 1; C and ε agree on them."""
+
+    def predict(state: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        drift = -(share * state + 1.0)
+        return drift, (state + (1 - t.view(-1, 1, 1, 1)) * drift) / t.view(-1, 1, 1, 1) ** 0.5
+
+    return predict
+
+
+def test_visited_states_are_the_samplers_own(latents: tuple[Tensor, Tensor]) -> None:
+    z, noise = latents
+    predict, fresh = shrinking(0.3), [0.5 * noise, 0.1 * noise]
+    for end in (0.25, 0.02):
+        there = ddm.sample(predict_at(predict), z, uniform_schedule(2, 1.0, end), lambda step: fresh[step])
+        assert torch.allclose(visited(predict, z, torch.full((3,), end), fresh), there, atol=1e-5)
+    times = torch.tensor([0.25, 0.02, 1.0])  # each map has a time of its own
+    mixed = visited(predict, z, times, fresh)
+    for k, end in enumerate(times):
+        alone = visited(predict, z, end.expand(3), fresh)
+        assert torch.allclose(mixed[k], alone[k], atol=1e-5)
+    assert torch.equal(mixed[2], z[2]), "at t = 1 the chain has not moved"
+
+
+def predict_at(predict: Predictor) -> ddm.Predictor:
+    return lambda z, t: predict(z, torch.full((len(z),), t))
+
+
+def test_without_noise_the_chain_visits_means_of_its_estimates(latents: tuple[Tensor, Tensor]) -> None:
+    """Why noised truth is not enough at temperature 0: z_t / (1 - t) is an estimate, without any noise."""
+    z, _ = latents
+    t, nothing = torch.tensor([0.5, 0.1, 0.02]), torch.zeros_like(z)
+    expected = (1 - t).view(-1, 1, 1, 1) * torch.ones_like(z)
+    assert torch.allclose(visited(shrinking(0.0), nothing, t, [nothing] * 3), expected, atol=1e-5)
+
+
+def test_the_way_to_a_visited_state_is_not_taught(latents: tuple[Tensor, Tensor]) -> None:
+    z, noise = latents
+    share = torch.tensor(0.3, requires_grad=True)
+
+    def predict(state: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        return -share * state, noise
+
+    state = visited(predict, z, torch.full((3,), 0.5), [noise, noise])
+    assert not state.requires_grad
+    loss, estimate = visited_loss(predict, state, z, torch.full((3,), 0.5), Weights())
+    assert loss.requires_grad and estimate.requires_grad
+
+
+def test_visited_states_weigh_what_has_a_truth(latents: tuple[Tensor, Tensor]) -> None:
+    z_0, noise = latents
+    t = torch.full((3,), 0.25)
+    z_t = ddm.forward(z_0, noise, t)
+    loss, estimate = visited_loss(lambda z, t: (-z_0 + 0.2, noise - 0.4), z_t, z_0, t, Weights(2, 3, 5))
+    assert float(loss) == pytest.approx(2 * 0.04 + 5 * 0.0225, rel=1e-4)
+    assert torch.allclose(estimate, z_0 + 0.15, atol=1e-5)
 
 
 def test_unrolled_takes_the_samplers_own_steps(latents: tuple[Tensor, Tensor]) -> None:

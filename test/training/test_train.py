@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from flux_model import model_file, random_model
 from training_city import TINY, arguments, write_config
 
 from rdflux_ros.model import checkpoint
@@ -90,6 +92,75 @@ def test_a_slice_of_time_ends_in_time(city: Path, tmp_path: Path, capsys: pytest
     assert main([*command, "--max-minutes", "0.0001"]) == 0
     assert "out of time, the same command goes on" in capsys.readouterr().out
     assert not (tmp_path / "conditional" / "best.safetensors").exists()
+
+
+def test_a_training_starts_from_a_model_and_keeps_its_other_stages(
+    trained: Path, city: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start, config = tmp_path / "start.safetensors", write_config(tmp_path / "tiny.yaml", steps=1, learning_rate=1e-7)
+    notes = {"aligned": {"steps": 400, "seconds": 1440, "batch": 8, "config": "before.yaml"}, "static": {"steps": 80}}
+    given = random_model()
+    digest = checkpoint.save(given, start, notes)
+    out = tmp_path / "out"
+    command = [*arguments("aligned", config, city, out), "--start", str(start)]
+    assert main(command) == 0
+    found, checked = checkpoint.load(out / "model.safetensors")
+    assert list(found.stages) == ["conditional", "static", "aligned"]
+    for name, weights in found.state_dict().items():
+        moved = 0.2 if "stages.aligned" in name else 2e-3  # the others are half floats of what they were
+        assert torch.allclose(weights, given.state_dict()[name], atol=moved, rtol=2e-3), name
+    kernel = "stages.aligned.denoiser.stem.weight"
+    assert not torch.equal(found.state_dict()[kernel], given.state_dict()[kernel].half().float()), "trained"
+    assert checked.notes["static"] == {"steps": 80}
+    assert checked.notes["aligned"]["start"] == {
+        "file": "start.safetensors", "digest": digest, "notes": notes["aligned"]
+    }  # fmt: skip
+    assert digest in (out / "aligned" / "best.md").read_text()
+    assert main(arguments("aligned", config, city, out)) == 2, "the same command goes on, another does not"
+    assert "conditional" in capsys.readouterr().err
+
+
+def test_a_start_that_does_not_fit_is_named(
+    trained: Path, city: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config, best = city.parent / "tiny.yaml", trained / "conditional" / "best.safetensors"
+    other = model_file(tmp_path / "other.safetensors", reuse_ratio=0.5)
+    for what, start, says in (
+        ("aligned", tmp_path / "none.safetensors", "no such model file"),
+        ("aligned", best, "holds no stage aligned"),
+        ("conditional", other, "another config"),
+    ):
+        assert main([*arguments(what, config, city, tmp_path / "out"), "--start", str(start)]) == 2
+        line = capsys.readouterr().err.strip()
+        assert line.startswith(f"train: {start}: ") and says in line and "\n" not in line
+
+
+def test_another_start_is_no_continuation(
+    trained: Path, city: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start = trained / "conditional" / "best.safetensors"
+    assert main([*arguments("conditional", city.parent / "tiny.yaml", city, trained), "--start", str(start)]) == 2
+    assert "another config or start" in capsys.readouterr().err
+
+
+def test_stages_of_one_model_see_latents_of_one_scale(
+    trained: Path, city: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config, start = city.parent / "tiny.yaml", model_file(tmp_path / "start.safetensors")
+    out = tmp_path / "out"
+    shutil.copytree(trained / "conditional", out / "conditional")
+    assert main(arguments("static", config, city, out)) == 0
+    assert main([*arguments("aligned", config, city, out), "--start", str(start)]) == 2
+    assert "different scales" in capsys.readouterr().err
+
+
+def test_bfloat16_takes_nearly_the_same_steps(trained: Path, city: Path, tmp_path: Path) -> None:
+    config = write_config(tmp_path / "half.yaml", bfloat16=True)
+    assert main(arguments("conditional", config, city, tmp_path / "out")) == 0
+    half, whole = (column(folder / "conditional" / "log.csv", "loss") for folder in (tmp_path / "out", trained))
+    assert half != whole
+    assert half[:4] == pytest.approx(whole[:4], rel=0.02)
+    assert half == pytest.approx(whole, rel=0.3)
 
 
 def test_another_config_is_no_continuation(
@@ -174,7 +245,9 @@ def test_two_processes_share_every_batch(trained: Path, city: Path, tmp_path: Pa
     assert done.stdout.count("conditional: done") == 1
 
 
-@pytest.mark.parametrize(("file", "parameters"), [("train_small.yaml", 5e6), ("train.yaml", 16e6)])
+@pytest.mark.parametrize(
+    ("file", "parameters"), [("train_small.yaml", 5e6), ("train.yaml", 16e6), ("finetune.yaml", 16e6)]
+)
 def test_the_configs_that_come_along_fit(file: str, parameters: float) -> None:
     from rdflux_ros.training.config import load_config
 
