@@ -10,7 +10,6 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from flux_model import model_file
 from tiny_scenes import make_scenes
 
 from rdflux_ros.data.radiomapseer import DataError, RadioMapSeer, Sample
@@ -21,6 +20,7 @@ from rdflux_ros.evaluation.methods import Split, Workbench
 from rdflux_ros.evaluation.similarity import compare, harmless, knee, knee_interval
 from rdflux_ros.flux.loading import load_model
 from rdflux_ros.flux.pipeline import FluxPipeline
+from rdflux_ros.model.tiny import model_file
 
 METHOD = {"steps": 10, "reuse_ratio": 0.8}
 

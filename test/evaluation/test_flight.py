@@ -9,13 +9,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from flux_model import model_file
 from tiny_scenes import make_scenes
 
 from rdflux_ros.data.radiomapseer import DataError
 from rdflux_ros.evaluation.evaluate import main
 from rdflux_ros.evaluation.flight import Flight, changed_db
 from rdflux_ros.evaluation.reuse_bench import ReuseBench
+from rdflux_ros.model.tiny import model_file
 
 POSES = (3, 4, 5, 7)
 """That have a truth here; between the first two the track enters another region."""

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from flux_model import model_file
 from tiny_scenes import make_scenes
 
 from rdflux_ros.data.radiomapseer import DataError, RadioMapSeer, Sample
@@ -21,6 +20,7 @@ from rdflux_ros.evaluation.reuse_bench import Answer, ReuseBench
 from rdflux_ros.flux.loading import load_model
 from rdflux_ros.flux.pipeline import FluxPipeline
 from rdflux_ros.model import checkpoint
+from rdflux_ros.model.tiny import model_file
 
 METHOD = {"steps": 10, "reuse_ratio": 0.8}
 RATIOS = (0.5, 0.8)

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from flux_model import model_file, random_model
 from training_city import TINY, arguments, write_config
 
 from rdflux_ros.model import checkpoint
 from rdflux_ros.model.config import model_config
 from rdflux_ros.model.radio_model import RadioModel
+from rdflux_ros.model.tiny import model_file, random_model
 from rdflux_ros.training.config import TRAININGS as CONFIGURED
 from rdflux_ros.training.train import TRAININGS, main
 
