@@ -17,6 +17,20 @@ OUTPUTS = (
     *(f"radio_map/{layer}" for layer in ("pathloss", "coverage", "color", "along_path", "server", "status")),
 )
 
+INPUTS = {
+    "map": "the occupancy grid",
+    "pose": "PoseStamped",
+    "odom": "Odometry",
+    "vehicle_odometry": "PX4's VehicleOdometry",
+    "dynamic_obstacles": "the grid of vehicles",
+    "query": "poses that a planner considers",
+    "planned_path": "the planned path",
+    "users": "ground users",
+}
+"""Topics that can be renamed, each by the argument NAME_topic, and what comes on them."""
+FROM_FILE = ("model", "device", "map_yaml", "height_map", "cache_file", "stations", "drones")
+"""Parameters that can be given as arguments; an empty one leaves what params_file says."""
+
 ARGUMENTS = (
     DeclareLaunchArgument(
         "params_file",
@@ -34,6 +48,15 @@ ARGUMENTS = (
         "height_map", default_value="", description="yaml of the buildings' heights; empty: as in params_file"
     ),
     DeclareLaunchArgument(
+        "cache_file", default_value="", description="file that keeps known regions; empty: as in params_file"
+    ),
+    DeclareLaunchArgument(
+        "stations", default_value="", description="fixed base stations 'x y z; x y z'; empty: as in params_file"
+    ),
+    DeclareLaunchArgument(
+        "drones", default_value="", description="topics of further transmitters' poses; empty: as in params_file"
+    ),
+    DeclareLaunchArgument(
         "autostart", default_value="true", description="configure and activate at once, whatever params_file says"
     ),
     DeclareLaunchArgument(
@@ -43,15 +66,16 @@ ARGUMENTS = (
     DeclareLaunchArgument("view", default_value="false", description="show the radio map in a browser, see view_port"),
     DeclareLaunchArgument("view_port", default_value="8080", description="where: http://127.0.0.1:<view_port>/"),
     DeclareLaunchArgument("namespace", default_value="", description="namespace of node and topics; empty: root"),
-    DeclareLaunchArgument("map_topic", default_value="map", description="where the occupancy grid comes from"),
-    DeclareLaunchArgument("pose_topic", default_value="pose", description="where PoseStamped come from"),
-    DeclareLaunchArgument("odom_topic", default_value="odom", description="where Odometry comes from"),
+    *(
+        DeclareLaunchArgument(f"{name}_topic", default_value=name, description=f"topic of {what}")
+        for name, what in INPUTS.items()
+    ),
 )
 
 
 def nodes(context: LaunchContext) -> list[Action]:
     """The mapper with the arguments that were given over its parameter file and, if asked for, the view beside it."""
-    given = {name: LaunchConfiguration(name).perform(context) for name in ("model", "device", "map_yaml", "height_map")}
+    given = {name: LaunchConfiguration(name).perform(context) for name in FROM_FILE}
     overrides: dict[str, str | bool] = {name: value for name, value in given.items() if value}
     for name in ("autostart", "use_sim_time"):
         overrides[name] = IfCondition(LaunchConfiguration(name)).evaluate(context)
@@ -69,7 +93,7 @@ def node(executable: str, name: str, overrides: dict[str, Any]) -> Node:
         name=name,
         namespace=LaunchConfiguration("namespace"),
         parameters=[LaunchConfiguration("params_file"), overrides],
-        remappings=[(topic, LaunchConfiguration(f"{topic}_topic")) for topic in ("map", "pose", "odom")],
+        remappings=[(topic, LaunchConfiguration(f"{topic}_topic")) for topic in INPUTS],
         output="screen",
         emulate_tty=True,
     )
@@ -85,7 +109,7 @@ def generate_launch_description() -> LaunchDescription:
         # The file names root topics; in a namespace they are the namespace's.
         remappings=[
             *((f"/{name}", name) for name in OUTPUTS),
-            *((f"/{name}", LaunchConfiguration(f"{name}_topic")) for name in ("map", "pose")),
+            *((f"/{name}", LaunchConfiguration(f"{name}_topic")) for name in ("map", "pose", "planned_path")),
         ],
         parameters=[{"use_sim_time": LaunchConfiguration("use_sim_time")}],
         condition=IfCondition(LaunchConfiguration("rviz")),
