@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
@@ -30,6 +31,8 @@ CAPACITIES = {
     "path": 1,
 }
 """Kinds of jobs, the most urgent first, and how many may wait."""
+MOST_THREADS = 8
+"""More gain nothing: the arrays of one answer are small."""
 STREETS = ("building_height_m", "fill_enclosed", "occupied_threshold", "unknown_is", "map_max_cells")
 """Settings that shape the streets: where one changes, the map is read again."""
 
@@ -130,8 +133,11 @@ class Computing:
 
     def build(self) -> tuple[Mapping[str, Callable[[Any], Any]], Callable[[], bool]]:
         """A mapper that is ready to answer: handlers by kind of job, and the step between jobs."""
+        import torch
+
         from rdflux_ros.mapping.mapper import RadioMapper
 
+        torch.set_num_threads(self._settings.node.threads or _spare_cores())
         mapper = RadioMapper(self._settings.mapper, keep_going=True)
         self._servers = Servers(mapper, self._names)
         mapper.warm_up()
@@ -221,3 +227,9 @@ class Computing:
         """Answers come at `max_rate_hz` at most."""
         for kind in ("pose", "again"):
             self._mailbox.hold(kind, 1.0 / self._settings.node.max_rate_hz)
+
+
+def _spare_cores() -> int:
+    """How many threads leave a core to the rest of the system."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(max(cores - 1, 1), MOST_THREADS)

@@ -20,7 +20,7 @@ BUILT_IN = ("use_sim_time", "start_type_description_service", "qos_overrides.")
 """What every ROS node accepts beside its own (names or prefixes)."""
 FIXED = frozenset(
     {
-        *("pose_source", "drones", "map_durability", "map_yaml", "height_map", "autostart"),
+        *("pose_source", "drones", "map_durability", "map_yaml", "height_map", "autostart", "threads"),
         *("model", "device", "cache_size", "cache_file", "cache_file_size", "reflection_order"),
     }
 )
@@ -60,6 +60,13 @@ class NodeConfig(InputConfig):
     )
     dynamic_timeout_s: float = setting(
         3.0, "dynamic_obstacles that were received longer ago are left out [s]", minimum=0.05, maximum=3600.0
+    )
+    threads: int = setting(
+        0,
+        "CPU threads of the computation; 0: all cores but one (8 at most), since threads that share a core with other "
+        "processes wait for one another",
+        minimum=0,
+        maximum=256,
     )
     save_directory: str = setting(".", "where the service save_map writes, made if missing")
     publish_pathloss: bool = setting(True, "publish radio_map/pathloss (32FC1, dB)")
