@@ -20,6 +20,8 @@ from rdflux_ros.settings import SettingError
 
 MAX_CELLS_PER_METRE = 4
 """Walls are kept down to 0.25 m."""
+MOST_STATIONS = 100
+"""Servers are numbered in int8, moving ones included."""
 HEIGHT_MAP_REACH_M = 200.0
 """How far beyond the occupancy grid a height map is used [m]: as far as a window and its margin reach."""
 FARTHEST_M = 1e8
@@ -85,6 +87,8 @@ def parsed_stations(text: str) -> list[Pose]:
         if not all(math.isfinite(value) for value in (x, y, z)):
             raise SettingError(f"stations = {text!r}: '{entry.strip()}' is not finite")
         found.append(Pose(x, y, z))
+    if len(found) > MOST_STATIONS:
+        raise SettingError(f"stations: {len(found)} of them; must be at most {MOST_STATIONS}")
     return found
 
 

@@ -129,7 +129,7 @@ class RadioMapper:
         """What of the networks shapes a midpoint."""
         if self._flux is None or self._loaded is None:
             return ()
-        return self._loaded.digest, self._flux.method, config.aligned
+        return self._loaded.digest, self._flux.method, config.aligned, self.device.type  # bf16 on a GPU
 
     @property
     def streets(self) -> StreetMap | None:
@@ -157,6 +157,11 @@ class RadioMapper:
         return self._parts.loaded
 
     @property
+    def cache_file_trouble(self) -> str:
+        """Why the cache file is not used any more; empty where it is."""
+        return self._parts.file_trouble
+
+    @property
     def region_hits(self) -> int:
         """How many passes found their region's static part ready."""
         return self._hits
@@ -178,6 +183,7 @@ class RadioMapper:
         config = dataclasses.replace(config, **{name: getattr(self.config, name) for name in kept})
         flux = self._pipeline(config)
         self.config, self._flux = config, flux
+        self._cars.clear()
         self._parts.use(flux, self._shaped_by(config), config)
 
     def set_streets(self, street_map: StreetMap) -> None:
@@ -194,12 +200,19 @@ class RadioMapper:
         self._cars.clear()
 
     def set_path(self, points: Sequence[tuple[float, float]]) -> None:
-        """Where the main track will fly [m]: regions along it are prepared before they are entered; empty: unknown."""
-        self._path = np.array(points, float).reshape(-1, 2) if len(points) else None
+        """Where the main track will fly [m]: regions along it are prepared before they are entered; empty: unknown.
+
+        Points beyond the map are left out: nothing has to be prepared there.
+        """
+        path = np.array(points, float).reshape(-1, 2)
+        if self._streets is not None:
+            path = path[self._streets.extent.contains(path[:, 0], path[:, 1])]
+        self._path = path if len(path) else None
 
     def reset_track(self) -> None:
-        """Forget the live tracks' regions."""
+        """Forget the live tracks' regions, and where the main one will fly."""
         self._tracks.clear()
+        self._path = None
 
     def clear_cache(self) -> None:
         """Forget all static parts."""
@@ -370,7 +383,11 @@ class RadioMapper:
             self._sought_at = time.monotonic()
             if torch.cuda.is_available():
                 self._parts.close()
-                self._start(select_device(self.config.device))
+                try:
+                    self._start(select_device(self.config.device))
+                except Exception as error:  # it is there, but of no use yet
+                    trouble = f"the GPU is not back: {' '.join(str(error).split())}"
+                    self._start(torch.device("cpu"), trouble=trouble)
 
     def _pass(self, asked: Sequence[Asked], waited: set[Region], flux: FluxPipeline | None) -> list[RadioMap]:
         """One pass over one region or several; the times are shared out evenly."""

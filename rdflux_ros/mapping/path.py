@@ -97,9 +97,16 @@ def along_path(
     answerable = [k for k, error in enumerate(errors) if error is None]
     answerable.sort(key=lambda k: nearest_region(placed[k].x, placed[k].y))
     for start in range(0, len(answerable), mapper.polite_batch):
-        part = answerable[start : start + mapper.polite_batch]
-        for k in part:
-            yield from mapper.prepare_steps(placed[k])
+        part = []
+        for k in answerable[start : start + mapper.polite_batch]:
+            error = mapper.refusal(placed[k])  # the map may have changed meanwhile
+            if error is None:
+                yield from mapper.prepare_steps(placed[k])
+                error = mapper.refusal(placed[k])
+            if error is None:
+                part.append(k)
+            else:
+                found.refused[error.reason] += 1
         for k, answer in zip(part, mapper.answer_batch([placed[k] for k in part]), strict=True):
             free = ~np.isnan(answer.pathloss_db)
             if free.any():

@@ -10,7 +10,7 @@ import numpy as np
 
 from rdflux_ros.mapping.inputs import InputError, Pose, parsed_stations
 from rdflux_ros.radio.grid import Grid
-from rdflux_ros.radio.radio_map import RadioMap
+from rdflux_ros.radio.radio_map import MIDPOINT_PENDING, RadioMap
 from rdflux_ros.radio.units import NO_VALUE
 
 if TYPE_CHECKING:
@@ -19,10 +19,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Served:
-    """What came of one request: the map of all transmitters, None where none is answered; who was refused and why."""
+    """What came of one request: the map of all transmitters, None where none is answered; who was refused and why.
+
+    `asked` are the names of those looked at for it.
+    """
 
     radio_map: RadioMap | None
     refused: dict[str, InputError] = field(default_factory=dict)
+    asked: frozenset[str] = frozenset()
 
 
 class Servers:
@@ -57,11 +61,14 @@ class Servers:
         self._maps.clear()
 
     def start_over(self) -> None:
-        """Forget where the moving ones were; the stations' maps hold."""
+        """Forget where the moving ones were, where they wanted to go, and all maps."""
         self._mapper.reset_track()
         self._poses.clear()
-        for name in self._moving:
-            self._maps.pop(name, None)
+        self.forget_maps()
+
+    def work(self) -> bool:
+        """One step towards the stations' regions; False: nothing to do."""
+        return next(self.prepare_steps(), self) is None
 
     def prepare_steps(self) -> Generator[None, None, None]:
         """Prepare the stations' regions, one step at a time; until then the stations are left out of every map."""
@@ -73,8 +80,12 @@ class Servers:
         """Whether `answer` without new poses would answer anything anew."""
         moving = any(name in self._poses and name not in self._maps for name in current)
         return moving or any(
-            name not in self._maps and self._mapper.is_prepared(pose) for name, pose in self._stations.items()
+            self._lacks(name) and self._mapper.is_prepared(pose) for name, pose in self._stations.items()
         )
+
+    def _lacks(self, name: str) -> bool:
+        """There is no map of a station, or only one that the physics layer gave in the model's place."""
+        return name not in self._maps or bool(self._maps[name].fallback)
 
     def answer(self, poses: Mapping[str, Pose], current: Sequence[str] = (), stamp_ns: int | None = None) -> Served:
         """The map of the transmitters that have new poses, of those still current, and of all stations.
@@ -90,7 +101,7 @@ class Servers:
         """
         again = {name: self._poses[name] for name in current if name in self._poses and name not in self._maps}
         moving = {**again, **poses}
-        fixed = {name: pose for name, pose in self._stations.items() if name not in self._maps}
+        fixed = {name: pose for name, pose in self._stations.items() if self._lacks(name)}
         asked = {**moving, **fixed}
         refused = {name: error for name, pose in asked.items() if (error := self._mapper.refusal(pose)) is not None}
         fixed = {name: pose for name, pose in fixed.items() if name in refused or self._mapper.is_prepared(pose)}
@@ -104,10 +115,10 @@ class Servers:
         held = {*moving, *current, *self._stations}
         members = [name for name in self.names if name in held and name in self._maps]
         if not members or (poses and not moving):
-            return Served(None, refused)
-        newest = max(moving, key=lambda name: moving[name].stamp_ns) if moving else members[0]
+            return Served(None, refused, frozenset(asked))
+        newest = max(moving or members, key=lambda name: self._maps[name].stamp_ns)
         found = strongest({name: self._maps[name] for name in members}, newest, self.names)
-        return Served(replace(found, stamp_ns=max(found.stamp_ns, stamp_ns or 0)), refused)
+        return Served(replace(found, stamp_ns=max(found.stamp_ns, stamp_ns or 0)), refused, frozenset(asked))
 
 
 def strongest(maps: Mapping[str, RadioMap], shown: str, names: Sequence[str]) -> RadioMap:
@@ -129,6 +140,7 @@ def strongest(maps: Mapping[str, RadioMap], shown: str, names: Sequence[str]) ->
     east = max(grid.origin_x + grid.width for grid in grids)
     north = max(grid.origin_y + grid.height for grid in grids)
     grid = Grid(round(east - west), round(north - south), 1.0, west, south)
+    fallbacks = [answer.fallback for answer in maps.values() if answer.fallback]
     pathloss = np.full(grid.shape, np.nan, np.float32)
     server = np.full(grid.shape, NO_VALUE, np.int8)
     for name, answer in maps.items():
@@ -146,6 +158,6 @@ def strongest(maps: Mapping[str, RadioMap], shown: str, names: Sequence[str]) ->
         server=server,
         servers=tuple(names),
         extrapolated=any(answer.extrapolated for answer in maps.values()),
-        fallback=next((answer.fallback for answer in maps.values() if answer.fallback), ""),
-        method="physics_fallback" if any(answer.fallback for answer in maps.values()) else maps[shown].method,
+        fallback=min(fallbacks, key=lambda text: text == MIDPOINT_PENDING) if fallbacks else "",
+        method="physics_fallback" if fallbacks else maps[shown].method,
     )

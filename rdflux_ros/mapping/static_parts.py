@@ -87,6 +87,8 @@ class StaticParts:
         self._streets: StreetMap | None = None
         self._keys: dict[Region, str] = {}
         self._before: dict[Region, str] = {}
+        self.file_trouble = ""
+        """Why the file is not used any more; empty where it is."""
         self.loaded = 0
         """How many parts were found in the file."""
 
@@ -97,6 +99,8 @@ class StaticParts:
 
     def use(self, flux: FluxPipeline | None, shaped_by: tuple[object, ...], config: MapperConfig) -> None:
         """Make parts for this pipeline from now on; those shaped by something else are not looked at any more."""
+        if config.similarity_threshold < self._config.similarity_threshold:
+            self._cache.clear()  # what is approximate by the old one may not be by the new
         self._flux, self._shaped_by, self._config = flux, shaped_by, config
         self._keys.clear()
         self._before.clear()
@@ -111,8 +115,11 @@ class StaticParts:
         """Forget all parts, those in the file too."""
         self._cache.clear()
         self._before.clear()
-        if self._file is not None:
-            self._file.clear()
+        try:
+            if self._file is not None:
+                self._file.clear()
+        except InputError as error:
+            self._without_file(error)
 
     def close(self) -> None:
         """Close the file."""
@@ -134,7 +141,11 @@ class StaticParts:
             nonlocal hit
             part = self._stored(key)
             hit = part is not None
-            return part or self.computed(*(seen or self._seen(region)), (region.i, region.j), self._similar(region))
+            if part is None:
+                part = self.computed(*(seen or self._seen(region)), (region.i, region.j), self._similar(region))
+                if part.ready:
+                    self._store(key, part)
+            return part
 
         part = self._cache.get_or_compute(key, make)[0]
         if part.failure and time.monotonic() - part.failed_at > RETRY_S:
@@ -198,7 +209,11 @@ class StaticParts:
         return None if before is None else before.streets
 
     def _stored(self, key: str) -> StaticPart | None:
-        found = None if self._file is None else self._file.get(key)
+        try:
+            found = None if self._file is None else self._file.get(key)
+        except InputError as error:
+            self._without_file(error)
+            return None
         if found is None:
             return None
         self.loaded += 1
@@ -208,8 +223,18 @@ class StaticParts:
         )
 
     def _store(self, key: str, part: StaticPart) -> None:
-        if self._file is not None and not part.approximate and key not in self._file:
-            self._file.put(key, part.facades, part.buildings, part.streets)
+        if self._file is None or part.approximate:
+            return
+        try:
+            if key not in self._file:
+                self._file.put(key, part.facades, part.buildings, part.streets)
+        except InputError as error:
+            self._without_file(error)
+
+    def _without_file(self, error: InputError) -> None:
+        """The file cannot be used any more (a full disk, a lock): go on in memory."""
+        self.close()
+        self._file, self.file_trouble = None, str(error)
 
     def _seen(self, region: Region) -> tuple[NDArray[np.float32], NDArray[np.bool_], float]:
         """What the region sees of the streets: heights [m] and their resolution [m], cells without value."""

@@ -153,7 +153,7 @@ class Computing:
             "query": self._query,
             "path": self._along_path,
         }
-        return handlers, mapper.work
+        return handlers, lambda: bool(mapper.work() or self._servers.work())
 
     def _clear(self) -> None:
         self.mapper.clear_cache()
@@ -196,6 +196,8 @@ class Computing:
         self._hold()
         self._drop_outdated()
         received = self._poses.take()
+        if not received:  # an earlier job has taken what this one was left for
+            return Answered(Served(None), time.monotonic())
         poses = {name: one.pose for name, one in received.items()}
         at = max((one.at for one in received.values()), default=time.monotonic())
         return Answered(self._servers.answer(poses, self._current()), at)

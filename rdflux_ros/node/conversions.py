@@ -25,6 +25,8 @@ from rdflux_ros.radio.radio_map import MIDPOINT_PENDING, RadioMap
 from rdflux_ros.radio.units import NO_VALUE, grey_from_gain, occupancy_from_pathloss
 
 NANOSECONDS = 1_000_000_000
+MOST_SECONDS = 2**31
+"""What a stamp cannot hold."""
 ALONG_PATH = ("x", "y", "z", "coverage", "mean_pathloss_db", "worst_user_db")
 """Fields of `radio_map/along_path`."""
 PX4_NED = 1
@@ -55,6 +57,8 @@ def occupancy_from_message(message: OccupancyGrid, max_cells: int, move: Move | 
     info, origin = message.info, message.info.origin
     if move is not None:
         origin = move.pose(origin)
+    if message.header.stamp.nanosec >= NANOSECONDS:
+        raise InputError("map_malformed", f"malformed map: stamp has {message.header.stamp.nanosec} nanoseconds")
     return checked_occupancy(
         np.frombuffer(message.data, np.int8) if len(message.data) else np.empty(0, np.int8),
         info.width,
@@ -230,6 +234,8 @@ def pose_from_px4(message: Any, frame_id: str) -> tuple[Pose, int]:
         raise InputError(
             "frame_not_connected", f"pose_frame = {message.pose_frame}, not NED; the map is in '{frame_id}'"
         )
+    if message.timestamp_sample >= MOST_SECONDS * 1_000_000:
+        raise InputError("pose_stamp", f"timestamp_sample = {message.timestamp_sample} is beyond any stamp")
     north, east, down = (float(value) for value in message.position)
     return checked_pose((east, north, -down), None, 1000 * int(message.timestamp_sample)), int(message.reset_counter)
 

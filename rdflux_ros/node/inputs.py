@@ -13,8 +13,10 @@ import numpy as np
 from geometry_msgs.msg import PoseArray, PoseStamped
 from nav_msgs.msg import OccupancyGrid, Odometry, Path
 from rclpy.event_handler import QoSRequestedIncompatibleQoSInfo, SubscriptionEventCallbacks
+from rclpy.exceptions import InvalidTopicNameException
 from rclpy.node import Node
 from rclpy.subscription import Subscription
+from rclpy.validate_topic_name import validate_topic_name
 from std_msgs.msg import Header
 
 from rdflux_ros.mapping.inputs import InputError, Pose
@@ -28,6 +30,8 @@ from rdflux_ros.settings import SettingError
 
 MAIN = "pose"
 """Name of the first transmitter; the others are named after their topics."""
+MOST_DRONES = 20
+"""Moving transmitters at most: servers are numbered in int8, and each takes its share of the time."""
 WAITING = ("pose", "again", "query", "path")
 """Kinds of jobs whose answers nobody wants after a new start."""
 
@@ -54,12 +58,25 @@ class Inputs:
         self._px4_type = _px4_type() if settings.node.pose_source == "px4" else None
         self.names = (MAIN, *settings.node.drones.split())
         """Of the moving transmitters."""
+        self._check_names()
         self.mailbox = Mailbox(computing.CAPACITIES)
         self.poses = LatestPoses()
         self.generation = 0
         """Of the jobs whose results are wanted."""
         self.map_frame: str | None = None
         """Frame of the map in use; None before the first."""
+
+    def _check_names(self) -> None:
+        drones = self._settings.node.drones
+        try:
+            for name in self.names[1:]:
+                validate_topic_name(name)
+        except InvalidTopicNameException as error:
+            raise SettingError(f"drones = '{drones}': {' '.join(str(error).split())}") from None
+        if len(set(self.names)) < len(self.names) or len(self.names) > MOST_DRONES:
+            raise SettingError(
+                f"drones = '{drones}': must be at most {MOST_DRONES - 1} different topics, none '{MAIN}'"
+            )
 
     def use(self, settings: Settings) -> None:
         """Follow the settings from now on."""
@@ -111,6 +128,7 @@ class Inputs:
         for subscription in self._lasting:
             self._node.destroy_subscription(subscription)
         self._lasting = []
+        self._frames.close()
         self.mailbox.close()
 
     def start_over(self) -> None:
@@ -125,8 +143,10 @@ class Inputs:
 
     def map_used(self, frame_id: str) -> None:
         """A map is in use; a path that came before it is answered now."""
-        first, self.map_frame = self.map_frame is None, frame_id
-        if first:
+        before, self.map_frame = self.map_frame, frame_id
+        if before not in (None, frame_id):  # nothing that came in the old frame holds
+            self.start_over()
+        if before != frame_id:
             self._ask_path()
 
     def ask_again(self, stamp_ns: int) -> None:
@@ -258,6 +278,7 @@ class Inputs:
         users = np.zeros((0, 2))
         if self._users is not None and (users_move := self._move("users", self._users.header)) is not None:
             users = conversions.users_from_message(self._users, *users_move)
+            self._health.well("users")
         header = Header(stamp=message.header.stamp, frame_id=self.map_frame)
         if self.mailbox.put(Job("path", computing.Path(poses, users, header), self.generation)):
             self._health.counts["paths_dropped.replaced"] += 1

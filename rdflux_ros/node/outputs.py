@@ -23,7 +23,7 @@ from rdflux_ros.radio.radio_map import RadioMap
 class Outputs:
     """The publishers; all layers of one answer carry its stamp."""
 
-    def __init__(self, node: Node, settings: Settings, several: bool) -> None:
+    def __init__(self, node: Node, settings: Settings) -> None:
         self._node = node
         self._radio_map = node.create_publisher(OccupancyGrid, "radio_map", qos.LATCHED)
         self._color = node.create_publisher(Image, "radio_map/color", qos.LATEST)
@@ -32,8 +32,6 @@ class Outputs:
         self._query = node.create_publisher(OccupancyGrid, "radio_map/query", qos.QUERIES)
         self._along_path = node.create_publisher(PointCloud2, "radio_map/along_path", qos.LATCHED)
         self._server: Publisher[Any] | None = None
-        if several:
-            self._server = node.create_publisher(OccupancyGrid, "radio_map/server", qos.LATCHED)
         self._grid_map_type = grid_map_type()
         self._grid_map: Publisher[Any] | None = None
         if self._grid_map_type is not None:
@@ -66,8 +64,13 @@ class Outputs:
         self._radio_map.publish(conversions.occupancy_message(answer))
         if self._pathloss is not None:
             self._pathloss.publish(conversions.pathloss_message(answer))
-        if answer.server is not None and self._server is not None:
+        if answer.server is not None:
+            if self._server is None:
+                self._server = self._node.create_publisher(OccupancyGrid, "radio_map/server", qos.LATCHED)
             self._server.publish(conversions.server_message(answer))
+        elif self._server is not None:  # a latched layer must not outlive its stations
+            self._node.destroy_publisher(self._server)
+            self._server = None
         if node.publish_coverage and self._coverage.get_subscription_count() > 0:
             self._coverage.publish(conversions.coverage_message(answer, covered(answer, mapper)))
         if node.publish_color and self._color.get_subscription_count() > 0:

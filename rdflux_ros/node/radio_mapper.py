@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from rdflux_ros.node.computing import Answered, Computing
 from rdflux_ros.node.diagnostics import Health
 from rdflux_ros.node.inputs import MAIN, Inputs
 from rdflux_ros.node.outputs import Outputs
-from rdflux_ros.node.worker import WORK, Done, Job, ReplacedError, Worker
+from rdflux_ros.node.worker import WORK, Done, Job, Worker
 from rdflux_ros.radio.grid import Grid
 from rdflux_ros.radio.radio_map import MIDPOINT_PENDING, RadioMap
 
@@ -100,8 +101,7 @@ class RadioMapperNode(LifecycleNode):
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Open the outputs and listen to poses."""
         assert self._inputs is not None
-        several = len(self._inputs.names) > 1 or bool(parsed_stations(self._settings.mapper.stations))
-        self._outputs = Outputs(self, self._settings, several)
+        self._outputs = Outputs(self, self._settings)
         topic = self._inputs.listen()
         self._health.posed = False
         self._state = "active"
@@ -198,6 +198,8 @@ class RadioMapperNode(LifecycleNode):
 
     def _on_parameters_set(self, changes: list[Parameter[Any]]) -> None:
         before, self._settings = self._settings, parameters.read(self)
+        for name in [name for name in self._health.troubles if name.startswith("station")]:
+            self._health.well(name)
         if self._inputs is None:
             return
         self._inputs.use(self._settings)
@@ -216,19 +218,21 @@ class RadioMapperNode(LifecycleNode):
     def _on_clear_cache(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         if self._inputs is not None:
             self._inputs.mailbox.put(Job("clear"))
+            self._serve_stations()
         response.success, response.message = True, "every region will be prepared anew"
         return response
 
     def _on_save_map(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        directory = Path(self._settings.node.save_directory).expanduser().resolve()
+        directory = self._settings.node.save_directory
         if self._outputs is None or self._outputs.last is None:
             response.success, response.message = False, "no map yet"
             return response
         try:
-            response.message = str(save_radio_map(self._outputs.last, directory))
+            response.message = str(save_radio_map(self._outputs.last, Path(directory).expanduser().resolve()))
             response.success = True
-        except OSError as error:
-            response.success, response.message = False, f"save_directory = '{directory}': {error.strerror or error}"
+        except (OSError, RuntimeError) as error:  # RuntimeError: there is no such home
+            reason = getattr(error, "strerror", None) or error
+            response.success, response.message = False, f"save_directory = '{directory}': {reason}"
         return response
 
     # Results
@@ -248,8 +252,6 @@ class RadioMapperNode(LifecycleNode):
             kind = done.job.kind
             if kind in asked and (self._inputs is None or done.job.generation != self._inputs.generation):
                 self._health.counts[f"{_ANSWERED[kind]}_dropped.outdated"] += 1
-            elif isinstance(done.error, ReplacedError):
-                self._health.counts[f"{_ANSWERED[kind]}_dropped.replaced"] += 1
             elif kind in handlers and not _failed(done):
                 handlers[kind](done)
             elif done.error is not None:
@@ -292,6 +294,13 @@ class RadioMapperNode(LifecycleNode):
             assert self._inputs is not None
             self._inputs.ask_again(self._map_stamp_ns)
 
+    def _look_after_stations(self) -> None:
+        """No pose has them answered again once obstacles are outdated, or the model works again."""
+        heard = self._health.received.get("obstacles")
+        outdated = heard is not None and time.monotonic() - heard > self._settings.node.dynamic_timeout_s
+        if outdated or "model" in self._health.troubles:
+            self._serve_stations()
+
     def _on_obstacles_done(self, done: Done) -> None:
         assert self._inputs is not None
         if self._outputs is not None:
@@ -299,21 +308,33 @@ class RadioMapperNode(LifecycleNode):
 
     def _on_pose_done(self, done: Done) -> None:
         assert self._inputs is not None
+        if done.error is not None:
+            self._health.counts["poses_dropped.failed"] += 1
+            self._fail(done.error)
+            return
         answered: Answered = done.result
-        refused = answered.served.refused
-        for name in refused.keys() & set(self._inputs.names):
-            self._inputs.drop_pose(refused[name])
-        for name in refused.keys() - set(self._inputs.names):
-            if self._health.trouble(name, refused[name].reason, f"{name} is left out: {refused[name]}"):
-                self.get_logger().warning(f"{name} is left out: {refused[name]}")
-        if MAIN not in refused:
-            self._health.well("pose")
-        self._health.well("worker")
+        for name, error in answered.served.refused.items():
+            self._refuse_server(name, error)
+        for name in answered.served.asked - answered.served.refused.keys():
+            self._health.well(name)
+        if answered.served.asked:
+            self._health.well("worker")
         if answered.served.radio_map is not None and self._outputs is not None:
             self._outputs.publish(answered.served.radio_map, answered.at)
             self._health.counts["poses_answered"] += 1
             self._health.answers.tick()
             self._judge(answered.served.radio_map)
+
+    def _refuse_server(self, name: str, error: InputError) -> None:
+        """A transmitter cannot be answered; the others are."""
+        assert self._inputs is not None
+        if name == MAIN:
+            self._inputs.drop_pose(error)
+            return
+        if name in self._inputs.names:
+            self._health.counts[f"poses_dropped.{error.reason}"] += 1
+        if self._health.trouble(name, error.reason, f"{name} is left out: {error}"):
+            self.get_logger().warning(f"{name} is left out: {error}")
 
     def _judge(self, answer: RadioMap) -> None:
         """The physics layer in the model's place is an error, unless a region was entered just now."""
@@ -354,6 +375,7 @@ class RadioMapperNode(LifecycleNode):
             self.get_logger().error(f"computation failed: {_line(error)}")
 
     def _on_diagnostics(self) -> None:
+        self._look_after_stations()
         values: dict[str, object] = {"model": self._settings.mapper.model}
         device = ""
         if self._computing is not None and self._computing.mapper is not None:
@@ -362,6 +384,8 @@ class RadioMapperNode(LifecycleNode):
             values["regions_prepared"] = mapper.regions_prepared
             values["regions_loaded"] = mapper.regions_loaded
             values["region_hits"] = mapper.region_hits
+            if mapper.cache_file_trouble:
+                self._health.trouble("cache_file", "cache_file", f"without the cache file: {mapper.cache_file_trouble}")
         if self._streets is not None:
             values["map_frame"] = self._streets.frame_id
             values["map_size_m"] = _size(self._streets.grid)

@@ -68,6 +68,11 @@ class Frames:
         self._buffer = tf2_ros.Buffer()
         self._listener = tf2_ros.TransformListener(self._buffer, node)
 
+    def close(self) -> None:
+        """Listen to no transforms any more."""
+        if self._buffer is not None:
+            self._listener.unregister()
+
     def clear(self) -> None:
         """Forget all transforms: time has jumped back."""
         if self._buffer is not None:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from typing import Any
 
 WORK_SHARE = 0.5
 """Of a job's time is given to the work between jobs: where jobs always wait, it must get on, too."""
+PATIENCE_S = 0.5
+"""How long a kind of jobs lets more urgent ones go first [s]."""
 WORK = "work"
 """Kind of the steps between jobs; only one that failed is left in `finished`."""
 
@@ -25,10 +27,6 @@ class Job:
     generation: int = 0
     steps: Generator[None, None, Any] | None = None
     """What is left of a job that was begun."""
-
-
-class ReplacedError(Exception):
-    """A job that was begun lost its place to newer ones."""
 
 
 @dataclass(frozen=True)
@@ -45,11 +43,15 @@ class Done:
 class Mailbox:
     """Bounded queues by kind, served in the order in which the kinds are given; a full one loses its oldest job.
 
-    A capacity of 1 makes the latest win.
+    A capacity of 1 makes the latest win. A kind that was passed over for `PATIENCE_S` is served once before the more
+    urgent ones, so that those which never end starve none.
     """
 
     def __init__(self, capacities: Mapping[str, int]) -> None:
         self._queues = {kind: deque[Job](maxlen=capacity) for kind, capacity in capacities.items()}
+        self._begun: dict[str, Job] = {}
+        self._passed_over: dict[str, float] = {}
+        self._cleared = dict.fromkeys(capacities, False)
         self._not_before = dict.fromkeys(capacities, 0.0)
         self._changed = threading.Condition()
         self._closed = False
@@ -63,20 +65,22 @@ class Mailbox:
             self._changed.notify()
             return full
 
-    def put_back(self, job: Job) -> bool:
-        """Leave the rest of a job in front of its kind; False where newer ones have taken all places."""
+    def put_back(self, job: Job) -> None:
+        """Leave the rest of a job that was begun: it goes on before newer ones of its kind.
+
+        One whose kind was cleared meanwhile is forgotten.
+        """
         with self._changed:
-            queue = self._queues[job.kind]
-            if len(queue) == queue.maxlen:
-                return False
-            queue.appendleft(job)
-            return True
+            if not self._cleared[job.kind]:
+                self._begun[job.kind] = job
 
     def clear(self, kind: str) -> int:
         """Forget what waits of one kind; how many jobs that were."""
         with self._changed:
-            waiting = len(self._queues[kind])
+            waiting = len(self._queues[kind]) + (self._begun.pop(kind, None) is not None)
             self._queues[kind].clear()
+            self._passed_over.pop(kind, None)
+            self._cleared[kind] = True
             return waiting
 
     def hold(self, kind: str, seconds: float) -> None:
@@ -100,15 +104,23 @@ class Mailbox:
         """The next job in order of kinds; waits for one. None once closed, or where there is none to `wait` for."""
         with self._changed:
             while not self._closed:
-                waiting = [kind for kind, queue in self._queues.items() if queue]
+                waiting = [kind for kind, queue in self._queues.items() if queue or kind in self._begun]
                 now = time.monotonic()
-                for kind in waiting:
-                    if self._not_before[kind] <= now:
-                        return self._queues[kind].popleft()
+                if ready := [kind for kind in waiting if self._not_before[kind] <= now]:
+                    return self._handed_out(ready, now)
                 if not wait:
                     return None
                 self._changed.wait(min((self._not_before[kind] - now for kind in waiting), default=None))
             return None
+
+    def _handed_out(self, ready: Sequence[str], now: float) -> Job:
+        late = [kind for kind in ready if now - self._passed_over.get(kind, now) > PATIENCE_S]
+        kind = min(late, key=self._passed_over.__getitem__) if late else ready[0]
+        for other in ready:
+            self._passed_over.setdefault(other, now)
+        del self._passed_over[kind]
+        self._cleared[kind] = False
+        return self._begun.pop(kind) if kind in self._begun else self._queues[kind].popleft()
 
 
 class Worker:
@@ -184,10 +196,10 @@ class Worker:
 
     def _serve(self, handler: Callable[[Any], Any], job: Job) -> None:
         done = attempt(handler, job)
-        if not done.unfinished:
+        if done.unfinished:
+            self.mailbox.put_back(done.job)
+        else:
             self._leave(done)
-        elif not self.mailbox.put_back(done.job):
-            self._leave(Done(done.job, error=ReplacedError()))
 
     def _leave(self, done: Done) -> None:
         self._finished.append(done)

@@ -81,3 +81,18 @@ def test_a_file_that_cannot_be_used_is_named(config: MapperConfig, content: byte
         path.write_bytes(content)
     with pytest.raises(InputError, match=r"cache_file = '.*regions\.db'"):
         RadioMapper(config)
+
+
+def test_a_file_that_fails_in_flight_is_done_without(config: MapperConfig) -> None:
+    mapper = started(config)
+    mapper._parts._file._database.close()  # type: ignore[union-attr]  # as a failing disk would
+    assert mapper.answer(POSE).method == "flux"
+    assert "cache_file" in mapper.cache_file_trouble
+    mapper.clear_cache()
+    assert mapper.answer(POSE).method == "flux"
+
+
+def test_the_physics_layers_walls_are_kept_too(config: MapperConfig) -> None:
+    config = dataclasses.replace(config, model="physics")
+    assert started(config).answer(POSE).cache == "miss"
+    assert started(config).answer(POSE).cache == "hit"

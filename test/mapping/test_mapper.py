@@ -246,3 +246,19 @@ def test_settings_that_cannot_be_met_are_refused_by_name(monkeypatch):
     with pytest.raises(SettingError, match="device = 'cuda'"):
         RadioMapper(MapperConfig(model="physics", device="cuda"))
     assert RadioMapper(MapperConfig(model="physics", device="auto")).device.type == "cpu"
+
+
+def test_a_path_out_of_this_world_harms_no_pose(mapper):
+    mapper.set_path([(1e200, 0.0), (0.0, -1e300), (50.0, 50.0)])
+    assert mapper.answer(Pose(70, 200, 30)).cache == "miss"
+    mapper.set_path([(1e200, 0.0)])
+    assert mapper.answer(Pose(71, 200, 30)).cache == "hit"
+
+
+def test_another_threshold_counts_for_obstacles_that_are_known(mapper):
+    half = OccupancyInput(np.full((4, 4), 50, np.int8), Grid(4, 4, 1.0, 80.0, 210.0), "town")
+    mapper.set_obstacles(half)
+    before = mapper.answer(Pose(70, 200, 30))
+    mapper.reconfigure(dataclasses.replace(CONFIG, occupied_threshold=40))
+    after = mapper.answer(Pose(70, 200, 30))
+    assert np.isnan(after.pathloss_db).sum() == np.isnan(before.pathloss_db).sum() + 16

@@ -85,7 +85,6 @@ def test_forgotten_maps_are_answered_again_from_the_last_pose() -> None:
     assert (again.stamp_ns, again.transmitter) == (99, before.transmitter)
     assert np.isnan(again.pathloss_db).sum() == np.isnan(before.pathloss_db).sum() + 16
     servers.start_over()
-    servers.forget_maps()
     assert servers.answer({}, current=("pose",), stamp_ns=100).radio_map is None
 
 
@@ -107,3 +106,33 @@ def test_stations_that_cannot_be_read_are_named(text: str) -> None:
 def test_stations_as_text() -> None:
     assert parsed_stations("") == [] == parsed_stations(" ; ")
     assert parsed_stations("1 2 3;-4.5 6e1 7 ;") == [Pose(1.0, 2.0, 3.0), Pose(-4.5, 60.0, 7.0)]
+
+
+def test_stations_are_answered_again_after_a_new_start_and_prepared_by_work() -> None:
+    servers = Servers(mapper(stations="330 200 40"), ("pose",))
+    while servers.work():
+        pass
+    assert servers.answer({}, stamp_ns=3).radio_map is not None
+    assert not servers.outdated([])
+    servers.start_over()
+    assert servers.outdated([])
+    again = servers.answer({}, stamp_ns=4).radio_map
+    assert again is not None and again.stamp_ns == 4
+
+
+def test_a_stations_map_of_the_physics_layer_in_the_models_place_does_not_last() -> None:
+    one = mapper(stations="330 200 40")
+    servers = Servers(one, ("pose",))
+    while servers.work():
+        pass
+    one.trouble = "the GPU was lost"
+    found = servers.answer({}).radio_map
+    assert found is not None and found.fallback == "the GPU was lost" and servers.outdated([])
+    one.trouble = ""
+    again = servers.answer({}).radio_map
+    assert again is not None and not again.fallback and not servers.outdated([])
+
+
+def test_more_stations_than_can_be_numbered_are_refused() -> None:
+    with pytest.raises(SettingError, match="at most 100"):
+        parsed_stations("1 2 3;" * 101)

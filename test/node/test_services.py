@@ -41,6 +41,9 @@ def test_the_last_map_can_be_asked_for_and_saved(planner: Planner, tmp_path: Pat
     assert planner.set_parameters(save_directory=str(tmp_path / "file" / "maps")).successful
     refused = planner.trigger("save_map")
     assert not refused.success and "save_directory" in refused.message
+    assert planner.set_parameters(save_directory="~no_such_user/maps").successful
+    refused = planner.trigger("save_map")
+    assert not refused.success and "~no_such_user" in refused.message
     assert planner.change_state(Transition.TRANSITION_DEACTIVATE)
     assert not planner.call(GetMap, "get_radio_map", GetMap.Request()).map.data, "what was, is not now"
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticStatus
 from geometry_msgs.msg import PoseStamped
+from lifecycle_msgs.msg import Transition
 from nav_msgs.msg import OccupancyGrid
 from ros_graph import Planner, grid, pose, streets, values
 
@@ -43,6 +44,10 @@ def test_stations_alone_are_mapped_without_a_pose_and_again_at_every_change(plan
     planner.obstacles.publish(grid(np.full((4, 6), 100), 140.0, 130.0, stamp_ns=9 * SECOND))
     cells, window = planner.cells(9 * SECOND)
     assert cells[window.cells(142.0, 132.0)] == -1
+    for transition in ("DEACTIVATE", "ACTIVATE"):
+        planner.heard["radio_map"].clear()
+        assert planner.change_state(getattr(Transition, f"TRANSITION_{transition}"))
+    planner.wait(lambda: planner.heard["radio_map"], "the stations' map after a new start")
     later = streets()
     later.header.stamp = conversions.stamp_from_ns(12 * SECOND)
     planner.send_map(later)
@@ -74,3 +79,8 @@ def test_a_further_drone_serves_as_long_as_it_is_heard(planner: Planner) -> None
     planner.wait_for_level(DiagnosticStatus.STALE, "no pose for")
     planner.fly(pose(131.0, 120.0, stamp_ns=5 * SECOND))
     assert server_of(5 * SECOND) == {0}, "the second one has fallen silent"
+
+
+def test_names_of_drones_that_cannot_be_topics_fail_configure(planner: Planner) -> None:
+    planner.start_mapper(drones="/second//pose!")
+    planner.wait_for_level(DiagnosticStatus.ERROR, "drones")

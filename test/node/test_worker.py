@@ -8,7 +8,7 @@ from collections.abc import Generator
 
 import pytest
 
-from rdflux_ros.node.worker import WORK, Job, Mailbox, ReplacedError, Worker
+from rdflux_ros.node.worker import WORK, Job, Mailbox, Worker
 
 
 def test_kinds_are_served_in_order_and_the_latest_of_one_wins() -> None:
@@ -121,16 +121,16 @@ def test_steps_get_on_where_jobs_always_wait() -> None:
     assert 2 <= order[: order.index(2)].count("step") <= 11
 
 
-def test_a_job_in_steps_lets_more_urgent_ones_go_first_and_loses_its_place_to_newer_ones() -> None:
+def test_a_job_in_steps_lets_more_urgent_ones_go_first_and_goes_on_before_newer_ones() -> None:
     done, order = threading.Semaphore(0), []
     mailbox = Mailbox({"pose": 5, "path": 1})
 
     def path(name: str) -> Generator[None, None, str]:
-        for n in range(3):
+        for n in range(2):
             order.append(f"{name} {n}")
             if n == 0:
                 mailbox.put(Job("pose", "pose"))
-            if name == "old" and n == 1:
+            if name == "old":
                 mailbox.put(Job("path", "new"))
             yield
         return f"{name} done"
@@ -141,6 +141,55 @@ def test_a_job_in_steps_lets_more_urgent_ones_go_first_and_loses_its_place_to_ne
     for _ in range(4):
         assert done.acquire(timeout=5.0)
     assert worker.stop(5.0)
-    assert order == ["old 0", "pose", "old 1", "new 0", "pose", "new 1", "new 2"]
-    results = [(one.job.kind, one.result, type(one.error)) for one in worker.finished()]
-    assert ("path", None, ReplacedError) in results and ("path", "new done", type(None)) in results
+    assert order == ["old 0", "pose", "old 1", "new 0", "pose", "new 1"]
+    results = [one.result for one in worker.finished() if one.job.kind == "path"]
+    assert results == ["old done", "new done"]
+
+
+def test_a_job_whose_kind_is_cleared_in_a_step_goes_no_further() -> None:
+    done, steps = threading.Semaphore(0), []
+    mailbox = Mailbox({"pose": 1, "path": 1})
+
+    def path(_: None) -> Generator[None, None, None]:
+        for n in range(3):
+            steps.append(n)
+            mailbox.clear("path")
+            yield
+
+    worker = Worker(lambda: ({"pose": steps.append, "path": path}, lambda: False), mailbox, done.release)
+    mailbox.put(Job("path"))
+    worker.start()
+    deadline = time.monotonic() + 5.0
+    while not steps and time.monotonic() < deadline:
+        time.sleep(0.001)
+    mailbox.put(Job("pose", "pose"))
+    assert done.acquire(timeout=5.0)
+    assert worker.stop(5.0)
+    assert steps == [0, "pose"]
+
+
+@pytest.mark.parametrize(("pose_s", "hold_s"), [(0.02, 0.0), (0.001, 0.02)])
+def test_urgent_jobs_that_never_end_starve_none(pose_s: float, hold_s: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A slow model whose next pose always waits, and a fast one at its highest rate."""
+    monkeypatch.setattr("rdflux_ros.node.worker.PATIENCE_S", 0.1)
+    mailbox, served = Mailbox({"pose": 1, "again": 1, "query": 10, "path": 1}), []
+
+    def pose(_: None) -> None:
+        served.append("pose")
+        time.sleep(pose_s)
+        for kind in ("pose", "again"):
+            mailbox.hold(kind, hold_s)
+        mailbox.put(Job("pose"))
+
+    others = {kind: lambda _, kind=kind: served.append(kind) for kind in ("again", "query", "path")}
+    worker = Worker(lambda: ({"pose": pose, **others}, lambda: False), mailbox, lambda: None)
+    for kind in ("pose", "again", "query", "path"):
+        mailbox.put(Job(kind))
+    worker.start()
+    deadline = time.monotonic() + 10.0
+    while not {"again", "query", "path"} <= set(served) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    worker.stop(5.0)
+    assert {"again", "query", "path"} <= set(served)
+    if not hold_s:
+        assert served.count("pose") > len(served) / 2, "and the urgent ones still come first"
