@@ -50,7 +50,7 @@ def write_card(path: Path, tables: Sequence[Path], out: Path, summary: str) -> N
         data=str(origin.get("data", "")),
         training={
             **{name: "; then ".join(_training(name, notes) for notes in _rounds(stages[name])) for name in stages},
-            "in all": f"{seconds / 60:.0f} minutes on {origin.get('device', 'an unnamed device')}",
+            "in all": f"{seconds / 60:.0f} minutes",
         },
         figures=[*(_accuracy(table, found.digest) for table in tables), *_curves(stages)],
         limits=LIMITS,
@@ -70,13 +70,15 @@ def _seconds(notes: dict[str, Any]) -> float:
 
 
 def _command(name: str, notes: dict[str, Any]) -> str:
-    start = f" --start {notes['start']['digest'][:12]}" if "start" in notes else ""
+    start = f" --start {notes['start']['file']}" if "start" in notes else ""
     return f"train {name}{start} --config {notes.get('config', 'train.yaml')}"
 
 
 def _training(name: str, notes: dict[str, Any]) -> str:
-    batch, minutes = notes.get("batch", "?"), _seconds(notes) / 60
-    return f"best at step {notes['steps']} of {batch} maps each, {minutes:.0f} minutes, `{_command(name, notes)}`"
+    start = f"from {notes['start']['digest'][:12]}, " if "start" in notes else ""
+    steps = f"{start}best at step {notes['steps']} of {notes.get('batch', '?')} maps each"
+    cost = f"{_seconds(notes) / 60:.0f} minutes on {notes.get('device', 'an unnamed device')}"
+    return f"{steps}, {cost}, `{_command(name, notes)}`"
 
 
 def _accuracy(path: Path, digest: str) -> Figures:

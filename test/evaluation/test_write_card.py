@@ -63,9 +63,10 @@ def test_a_card_adds_up_what_its_training_started_from(tmp_path: Path) -> None:
     assert main(["card", "--model", str(path)]) == 0
     card = path.with_suffix(".md").read_text()
     for text in (
-        "- conditional: best at step 40 of 8 maps each, 2 minutes, `train conditional --config train.yaml`; "
-        "then best at step 7 of 8 maps each, 6 minutes, `train conditional --start ab12ab12ab12 --config own.yaml`\n",
-        "in all: 8 minutes",  # 90 s, 330 s to the last validation, 30 s
+        "- conditional: best at step 40 of 8 maps each, 2 minutes on a CPU, `train conditional --config train.yaml`; "
+        "then from ab12ab12ab12, best at step 7 of 8 maps each, 6 minutes on a CPU, "
+        "`train conditional --start first.safetensors --config own.yaml`\n",
+        "- in all: 8 minutes\n",  # 90 s, 330 s to the last validation, 30 s
         "| 40 | 0.0123 | 0.03 |",
         "conditional stage, from ab12ab12ab12, validation maps",
         "| 9 | 0.012 |",
