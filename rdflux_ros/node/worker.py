@@ -14,6 +14,8 @@ WORK_SHARE = 0.5
 """Of a job's time is given to the work between jobs: where jobs always wait, it must get on, too."""
 PATIENCE_S = 0.5
 """How long a kind of jobs lets more urgent ones go first [s]."""
+GIVE_WAY_S = 1e-3
+"""The thread that publishes goes first: on few cores it would wait for the rest of this one's time slice [s]."""
 WORK = "work"
 """Kind of the steps between jobs; only one that failed is left in `finished`."""
 
@@ -204,6 +206,7 @@ class Worker:
     def _leave(self, done: Done) -> None:
         self._finished.append(done)
         self._notify()
+        time.sleep(GIVE_WAY_S)
 
 
 def attempt(handler: Callable[[Any], Any], job: Job) -> Done:
