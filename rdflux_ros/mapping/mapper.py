@@ -20,7 +20,6 @@ from rdflux_ros.mapping.inputs import InputError, OccupancyInput, Pose, StreetMa
 from rdflux_ros.mapping.regions import Region, RegionTracker, height_at, nearest_region, points_along
 from rdflux_ros.mapping.static_parts import StaticPart, StaticParts
 from rdflux_ros.model.checkpoint import CheckpointError
-from rdflux_ros.model.config import MethodConfig
 from rdflux_ros.propagation.physics_layer import PhysicsConfig, PhysicsLayer
 from rdflux_ros.radio.grid import LATTICE_M, MARGIN_M, WINDOW_M
 from rdflux_ros.radio.radio_map import RadioMap, Transmitter
@@ -140,11 +139,6 @@ class RadioMapper:
     def polite_batch(self) -> int:
         """How many transmitters to answer in one pass while live poses may come."""
         return BATCH if self.device.type == "cuda" else POLITE_BATCH
-
-    @property
-    def method(self) -> MethodConfig | None:
-        """How the model is run; None where the physics layer answers alone."""
-        return None if self._flux is None else self._flux.method
 
     @property
     def regions_prepared(self) -> int:
