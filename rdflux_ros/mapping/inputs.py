@@ -442,7 +442,7 @@ def _raster_grid(source: Grid, height_grid: Grid | None) -> Grid:
         if h_west < east + reach and h_east > west - reach and h_south < north + reach and h_north > south - reach:
             west, east = min(west, max(h_west, west - reach)), max(east, min(h_east, east + reach))
             south, north = min(south, max(h_south, south - reach)), max(north, min(h_north, north + reach))
-    tolerance = 1e-3  # an edge that is whole but for rounding
+    tolerance = min(1e-3, 0.1 * source.resolution)  # an edge that is whole but for rounding; no cell is as small
     west, south = math.floor(west + tolerance), math.floor(south + tolerance)
     east, north = math.ceil(east - tolerance), math.ceil(north - tolerance)
     width, height = max(east - west, 1) * per_metre, max(north - south, 1) * per_metre

@@ -254,3 +254,10 @@ def test_a_map_or_raster_beyond_the_limit_is_refused():
     with pytest.raises(InputError, match="map has 50 x 40 cells") as refused:
         street_map(source, MapperConfig(map_max_cells=1999))
     assert refused.value.reason == "map_too_large"
+
+
+def test_a_building_on_a_map_smaller_than_any_rounding_stays():
+    data = np.full((3, 3), -1, np.int8)
+    data[2, 2] = 100
+    found = street_map(OccupancyInput(data, Grid(3, 3, 2.86e-6, 0.0, 0.0, math.pi / 2), "map"), CONFIG)
+    assert found.buildings.sum() == 1 and found.heights_m.any()
