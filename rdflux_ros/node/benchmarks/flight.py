@@ -83,7 +83,9 @@ class Run:
 class Flight:
     """Sends poses along the track and what disturbs them; listens to what comes back; looks at the process."""
 
-    def __init__(self, node: Node, process: subprocess.Popen[bytes], log: Path, run: Run) -> None:
+    def __init__(
+        self, node: Node, process: subprocess.Popen[bytes], log: Path, run: Run, over: town.Town = town.TOWN
+    ) -> None:
         from geometry_msgs.msg import PoseStamped
         from lifecycle_msgs.srv import ChangeState
         from nav_msgs.msg import OccupancyGrid
@@ -91,7 +93,7 @@ class Flight:
         from rdflux_ros.node import qos
         from rdflux_ros.node.benchmarks.listener import Listener
 
-        self.run = run
+        self.run, self._over = run, over
         self.listener: Listener = Listener(node)
         self._process, self._log = process, log
         self._poses = node.create_publisher(PoseStamped, "pose", qos.POSE)
@@ -106,7 +108,7 @@ class Flight:
         """Send the map; wait until the mapper uses it."""
         from rdflux_ros.node.benchmarks.listener import wait_until_ready
 
-        self._maps.publish(town.map_message())
+        self._maps.publish(self._over.map_message())
         wait_until_ready(self._process, self._poses, self.listener, self._log)
         self._began = self._heard_at = time.monotonic()
 
@@ -119,13 +121,13 @@ class Flight:
             self._deactivate_and_activate()
         if self._step % MAP_EVERY == 0:
             run.events["map updates"] += 1
-            self._maps.publish(town.map_message(self._step // MAP_EVERY * 7))
+            self._maps.publish(self._over.map_message(self._step // MAP_EVERY * 7))
         if self._step % JUMP_EVERY == 0:
             run.events["time jumps"] += 1
             self._jumps += 1
         if self._step % BAD_EVERY == 0:
             run.events["poses inside a building"] += 1
-            self._publish(town.INSIDE_A_BLOCK)
+            self._publish(self._over.inside_a_block)
             return False
         self._publish(town.on_track(STEP_M * self._step))
         return True

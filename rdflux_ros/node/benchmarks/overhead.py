@@ -67,7 +67,7 @@ def measure(poses: int, model: str, device: str, log: Path, namespace: str) -> l
         publisher = node.create_publisher(PoseStamped, "pose", qos.POSE)
         parameters: dict[str, object] = {"model": model, "device": device, "max_rate_hz": 1000.0}
         with mapper_process(parameters, log, namespace) as process:
-            node.create_publisher(OccupancyGrid, "map", qos.LATCHED).publish(town.map_message())
+            node.create_publisher(OccupancyGrid, "map", qos.LATCHED).publish(town.TOWN.map_message())
             wait_until_ready(process, publisher, listener, log)
             found = []
             for number in tqdm(range(-WARM_UP, poses), desc="node", unit="pose", dynamic_ncols=True):

@@ -1,10 +1,11 @@
 """A soak: the mapper's process under poses for hours, with everything that happens to one on the way.
 
-First --poses answers by a tiny model, each pose sent when the last is answered; then --minutes of poses at 20 Hz to
-the shipped model, of which the latest wins. On the way: maps that change, regions that are crossed, stamps that jump
-back, poses that cannot be answered, deactivation and activation with a pose in flight. Printed for each run: answers
-by method, poses dropped by cause, resident memory at the end of the warm-up and at the end, threads, file handles.
-Progress is kept in the JSON file: stopped or killed, the same command goes on where it was, with a new process.
+First --poses answers by a tiny model over a hamlet, each pose sent when the last is answered; then --minutes of poses
+at 20 Hz over a town to the shipped model, of which the latest wins. On the way: maps that change, regions that are
+crossed, stamps that jump back, poses that cannot be answered, deactivation and activation with a pose in flight.
+Printed for each run: answers by method, poses dropped by cause, resident memory at the end of the warm-up and at the
+end, threads, file handles. Progress is kept in the JSON file: stopped or killed, the same command goes on where it was,
+with a new process.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from rdflux_ros.console import guarded
 from rdflux_ros.evaluation.console import table
 from rdflux_ros.model.shipped import SHIPPED
 from rdflux_ros.node.benchmarks.flight import RESEND_S, WARM_UP, Flight, Run
+from rdflux_ros.node.benchmarks.town import HAMLET, TOWN, Town
 from rdflux_ros.node.graph import GraphError, mapper_process, own_graph, ros_node
 
 if TYPE_CHECKING:
@@ -148,17 +150,24 @@ def soak(progress: Progress, poses: int, minutes: float, device: str, namespace:
 
             model = model_file(Path(folder) / "tiny.safetensors")
             with tqdm(total=left, desc=FULL_RATE, unit="answer", dynamic_ncols=True) as bar:
-                _part(progress, FULL_RATE, str(model), place, lambda f, save: at_full_rate(f, left, bar, save))
+                _part(
+                    progress, FULL_RATE, str(model), HAMLET, place,
+                    lambda flight, save: at_full_rate(flight, left, bar, save),
+                )  # fmt: skip
         rest = 60.0 * minutes - progress.done(FIXED_RATE, "seconds")
         if rest > 0:
             with tqdm(total=round(rest), desc=FIXED_RATE, unit="s", dynamic_ncols=True) as bar:
-                _part(progress, FIXED_RATE, SHIPPED, place, lambda f, save: at_20_hz(f, rest, bar, save))
+                _part(
+                    progress, FIXED_RATE, SHIPPED, TOWN, place,
+                    lambda flight, save: at_20_hz(flight, rest, bar, save),
+                )  # fmt: skip
 
 
 def _part(
     progress: Progress,
     part: str,
     model: str,
+    over: Town,
     place: tuple[str, str, str],
     fly: Callable[[Flight, Callable[[], None]], None],
 ) -> None:
@@ -174,7 +183,7 @@ def _part(
     save = progress.saver(part, {"model": Path(model).name, "warm_up": WARM_UP, "cache_size": CACHE_SIZE}, run)
     with ros_node("benchmark", namespace) as node, mapper_process(parameters, log, namespace) as process:
         try:
-            flight = Flight(node, process, log, run)
+            flight = Flight(node, process, log, run, over)
             flight.start()
             fly(flight, save)
             flight.finish()

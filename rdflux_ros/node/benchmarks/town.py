@@ -1,9 +1,10 @@
-"""A town to measure in: blocks of houses along streets, a track over their roofs, and messages of both."""
+"""Places to measure in: blocks of houses along streets, a track over their roofs, and messages of both."""
 
 from __future__ import annotations
 
 import array
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,34 +15,49 @@ if TYPE_CHECKING:
 
 FRAME = "map"
 SIDE_M = 640
-"""Edge of the town; its corner is the map frame's origin [m]."""
-BLOCK_M, STREET_M = 24, 16
+"""Edge of the map; its corner is the map frame's origin [m]."""
+BLOCK_M = 24
 FLIGHT_M = 40.0
 """Height of the track [m]; the roofs are at 25 m, the default of `building_height_m`."""
 RADIUS_M = 160.0
-"""Of the track, a circle around the town's centre: it crosses a region's border every 60 m or so."""
-INSIDE_A_BLOCK = (STREET_M + BLOCK_M / 2, STREET_M + BLOCK_M / 2, 10.0)
-"""A place that cannot be answered [m]."""
+"""Of the track, a circle around the centre: it crosses a region's border every 60 m or so."""
 
 
-def map_message(missing: int = -1) -> OccupancyGrid:
-    """The town at 1 m, without the block of this number (modulo their count; -1: with all of them)."""
-    from nav_msgs.msg import OccupancyGrid
+@dataclass(frozen=True)
+class Town:
+    """Square blocks of houses with streets of this width between them [m]."""
 
-    cells = np.zeros((SIDE_M, SIDE_M), np.int8)
-    corners = range(STREET_M, SIDE_M - BLOCK_M, BLOCK_M + STREET_M)
-    blocks = [(row, col) for row in corners for col in corners]
-    left_out = blocks[missing % len(blocks)] if missing >= 0 else None
-    for row, col in blocks:
-        if (row, col) != left_out:
-            cells[row : row + BLOCK_M, col : col + BLOCK_M] = 100
-    message = OccupancyGrid()
-    message.header.frame_id = FRAME
-    message.info.width = message.info.height = SIDE_M
-    message.info.resolution = 1.0
-    message.info.origin.orientation.w = 1.0
-    message.data = array.array("b", cells.tobytes())
-    return message
+    street_m: int
+
+    @property
+    def inside_a_block(self) -> tuple[float, float, float]:
+        """A place that cannot be answered [m]."""
+        middle = self.street_m + BLOCK_M / 2
+        return middle, middle, 10.0
+
+    def map_message(self, missing: int = -1) -> OccupancyGrid:
+        """The town at 1 m, without the block of this number (modulo their count; -1: with all of them)."""
+        from nav_msgs.msg import OccupancyGrid
+
+        cells = np.zeros((SIDE_M, SIDE_M), np.int8)
+        corners = range(self.street_m, SIDE_M - BLOCK_M, BLOCK_M + self.street_m)
+        blocks = [(row, col) for row in corners for col in corners]
+        left_out = blocks[missing % len(blocks)] if missing >= 0 else None
+        for row, col in blocks:
+            if (row, col) != left_out:
+                cells[row : row + BLOCK_M, col : col + BLOCK_M] = 100
+        message = OccupancyGrid()
+        message.header.frame_id = FRAME
+        message.info.width = message.info.height = SIDE_M
+        message.info.resolution = 1.0
+        message.info.origin.orientation.w = 1.0
+        message.data = array.array("b", cells.tobytes())
+        return message
+
+
+TOWN = Town(street_m=16)
+HAMLET = Town(street_m=104)
+"""So few houses that the physics layer has little to do: a mapper goes through more poses in an hour."""
 
 
 def pose_message(position: tuple[float, float, float], stamp_ns: int) -> PoseStamped:
