@@ -1,9 +1,10 @@
 """Accuracy of every method on a dataset; what reuse costs, and how alike streets must be for it; the physics layer's
-parts against the truth's; the card of a model."""
+parts against the truth's; the card of a model; reports on one page."""
 
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,11 @@ def build_parser() -> argparse.ArgumentParser:
     card.add_argument("--summary", default="RadioDiff-Flux over the physics layer.", help="what the model is")
     card.add_argument("--out", type=Path, help="markdown file (beside the model)")
     card.set_defaults(run=_run_card)
+
+    results = commands.add_parser("results", help="put the reports of other subcommands on one page")
+    results.add_argument("folder", type=Path, help="holds the folders that --report named")
+    results.add_argument("--out", type=Path, required=True, help="markdown file")
+    results.set_defaults(run=_run_results)
     return parser
 
 
@@ -172,7 +178,20 @@ def _run_card(args: argparse.Namespace) -> int:
     return 0
 
 
+def _run_results(args: argparse.Namespace) -> int:
+    from rdflux_ros.evaluation.results import write_results
+
+    print(f"wrote {args.out}: {', '.join(write_results(args.folder, args.out))}")
+    return 0
+
+
 def _finish(args: argparse.Namespace, result: dict[str, Any]) -> int:
+    if getattr(args, "report", None) is not None:
+        from rdflux_ros.evaluation.benchmark import hardware
+        from rdflux_ros.evaluation.results import sign
+        from rdflux_ros.mapping.mapper import select_device
+
+        sign(args.report, args.argv, hardware(select_device(args.device).type))
     if args.json is not None:
         write_json(args.json, result)
         print(f"\nwrote {args.json}")
@@ -182,6 +201,7 @@ def _finish(args: argparse.Namespace, result: dict[str, Any]) -> int:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ``evaluate``; returns its exit code."""
     args = build_parser().parse_args(argv)
+    args.argv = list(sys.argv[1:] if argv is None else argv)
     return guarded("evaluate", lambda: args.run(args))
 
 

@@ -1,0 +1,57 @@
+"""Reports of several commands on one page, each with the command, the day and the hardware that made it."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+from collections.abc import Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from rdflux_ros.data.radiomapseer import DataError
+
+REPORT = "report.md"
+FIRST = ("accuracy", "transmitter", "dynamic", "static", "similarity")
+"""Reports that come first on the page, in this order; the others follow by name."""
+_UNSHAPING = ("--json", "--report")
+"""Options that shape no figure."""
+
+
+def sign(folder: Path, argv: Sequence[str], hardware: dict[str, Any]) -> None:
+    """Append to a folder's report by which command it was made, when, on what; files are called by their names."""
+    shown: list[str] = []
+    skip = False
+    for word in argv:
+        if skip or word.split("=")[0] in _UNSHAPING:
+            skip = not skip and "=" not in word
+            continue
+        shown.append(Path(word).name if "/" in word else word)
+    on = hardware.get("gpu", hardware["cpu"])
+    made = f"`evaluate {shlex.join(shown)}`, {date.today()}, {on}, {hardware['cores']} cores, torch {hardware['torch']}"
+    with (folder / REPORT).open("a", encoding="utf-8") as file:
+        file.write(f"\nMade by {made}.\n")
+
+
+def write_results(folder: Path, out: Path) -> list[str]:
+    """Put the reports of a folder's folders on one page; returns their names.
+
+    Raises
+    ------
+    DataError
+        None of the folders holds a report.
+    """
+    names = [path.parent.name for path in folder.glob(f"*/{REPORT}")]
+    if not names:
+        raise DataError(f"{folder}: none of its folders holds a {REPORT}; `evaluate ... --report` writes them")
+    names.sort(key=lambda name: (FIRST.index(name) if name in FIRST else len(FIRST), name))
+    lines = ["# Results", "", "Each section was written by the command that stands at its end.", ""]
+    out.parent.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        beside = os.path.relpath(folder / name, out.parent)
+        text = (folder / name / REPORT).read_text(encoding="utf-8")
+        text = re.sub(r"^#", "##", text, flags=re.MULTILINE)
+        lines += [re.sub(r"\]\((?!https?:)([^)]+)\)", rf"]({beside}/\1)", text).rstrip(), ""]
+    out.write_text("\n".join(lines), encoding="utf-8")
+    return names
