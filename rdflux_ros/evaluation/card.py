@@ -21,7 +21,7 @@ LIMITS = (
 )
 
 
-def write_card(path: Path, tables: Sequence[Path], out: Path, summary: str) -> None:
+def write_card(path: Path, tables: Sequence[Path], out: Path, summary: str, similarity: Path | None = None) -> None:
     """Write the card of a model file as markdown.
 
     Parameters
@@ -30,6 +30,8 @@ def write_card(path: Path, tables: Sequence[Path], out: Path, summary: str) -> N
         What `evaluate accuracy --json` wrote, measured with this very file.
     summary
         What the model is, in a few words.
+    similarity
+        What `evaluate similarity --json` wrote, measured with this file, too: the card states the threshold on D_env.
 
     Raises
     ------
@@ -42,6 +44,9 @@ def write_card(path: Path, tables: Sequence[Path], out: Path, summary: str) -> N
         raise DataError(f"{path}: its notes hold no training; cards are made of files that `train` wrote")
     seconds = sum(_seconds(notes) for stage in stages.values() for notes in _rounds(stage))
     origin: dict[str, Any] = next((notes for notes in stages.values() if "data" in notes), {})
+    figures = [_accuracy(table, found.digest) for table in tables]
+    if similarity is not None:
+        figures.append(_similarity(similarity, found.digest))
     facts = CardFacts(
         name=path.stem,
         summary=summary,
@@ -52,7 +57,7 @@ def write_card(path: Path, tables: Sequence[Path], out: Path, summary: str) -> N
             **{name: "; then ".join(_training(name, notes) for notes in _rounds(stages[name])) for name in stages},
             "in all": f"{seconds / 60:.0f} minutes",
         },
-        figures=[*(_accuracy(table, found.digest) for table in tables), *_curves(stages)],
+        figures=[*figures, *_curves(stages)],
         limits=LIMITS,
     )
     out.write_text(model_card(model.config, facts), encoding="utf-8")
@@ -99,12 +104,38 @@ def _accuracy(path: Path, digest: str) -> Figures:
         ]
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path}: no table of `evaluate accuracy --json` ({type(error).__name__})") from error
-    if measured is None or measured["digest"] != digest:
-        raise DataError(f"{path}: measured with another model than the card's")
+    _check_measured(path, measured, digest)
     resolution = f" --map-resolution {found['map_resolution']:g}"
     cars = " --cars" * bool(found["cars"])
     title = f"{found['split']} split of {found['data']}, walls at {found['map_resolution']:g} m, {found['maps']} maps"
     return Figures(title, rows, f"evaluate accuracy --split {found['split']}{resolution}{cars}")
+
+
+def _similarity(path: Path, digest: str) -> Figures:
+    """τ, the largest D_env at which changed streets keep their midpoint (F eq. 16), and what that costs."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        measured, updates = found["model"], found["updates"]
+        row: dict[str, str | float | int] = {
+            "threshold τ on D_env": float(found["threshold"]),
+            "knee": float(found["knee"]),
+            "updates": int(updates["pairs"]),
+            "keep their midpoint": f"{updates['kept_share']:.0%}",
+            "cost, rms [dB]": float(updates["kept_rmse_db"]),
+            "at worst [dB]": float(updates["kept_rmse_db_worst"]),
+        }
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path}: no figures of `evaluate similarity --json` ({type(error).__name__})") from error
+    _check_measured(path, measured, digest)
+    return Figures(
+        f"Midpoints across map updates, {found['split']} split of {found['data']}", [row],
+        f"evaluate similarity --split {found['split']}",
+    )  # fmt: skip
+
+
+def _check_measured(path: Path, measured: dict[str, Any] | None, digest: str) -> None:
+    if measured is None or measured["digest"] != digest:
+        raise DataError(f"{path}: measured with another model than the card's")
 
 
 def _curves(notes: dict[str, Any]) -> list[Figures]:

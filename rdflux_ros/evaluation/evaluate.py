@@ -64,6 +64,7 @@ def build_parser() -> argparse.ArgumentParser:
     card.add_argument(
         "--accuracy", type=Path, nargs="*", default=[], metavar="JSON", help="what `evaluate accuracy --json` wrote"
     )
+    card.add_argument("--similarity", type=Path, metavar="JSON", help="what `evaluate similarity --json` wrote")
     card.add_argument("--summary", default="RadioDiff-Flux over the physics layer.", help="what the model is")
     card.add_argument("--out", type=Path, help="markdown file (beside the model)")
     card.set_defaults(run=_run_card)
@@ -173,7 +174,7 @@ def _run_card(args: argparse.Namespace) -> int:
     from rdflux_ros.evaluation.card import write_card
 
     out = args.out or args.model.with_suffix(".md")
-    write_card(args.model, args.accuracy, out, args.summary)
+    write_card(args.model, args.accuracy, out, args.summary, args.similarity)
     print(f"wrote {out}")
     return 0
 

@@ -74,6 +74,21 @@ def test_a_card_adds_up_what_its_training_started_from(tmp_path: Path) -> None:
         assert text in card, text
 
 
+def test_a_card_states_the_threshold_on_changed_streets(
+    model: tuple[Path, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, digest = model
+    updates = {"pairs": 600, "kept_share": 0.734, "kept_rmse_db": 0.008, "kept_rmse_db_worst": 0.07}
+    found = {"split": "val", "data": "city", "threshold": 0.053, "knee": 0.02, "updates": updates}
+    file = tmp_path / "similarity.json"
+    for measured, expected in ((digest, 0), ("00ff", 2)):
+        file.write_text(json.dumps({**found, "model": {"digest": measured}}))
+        assert main(["card", "--model", str(path), "--similarity", str(file)]) == expected
+    assert "another model" in capsys.readouterr().err
+    card = path.with_suffix(".md").read_text()
+    assert "| 0.053 | 0.02 | 600 | 73% | 0.008 | 0.07 |" in card and "`evaluate similarity --split val`" in card
+
+
 def test_tables_of_another_model_and_files_that_are_none_are_refused(
     model: tuple[Path, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
