@@ -40,6 +40,16 @@ class Checkpoint:
     """Where it comes from: whatever training wrote down."""
 
 
+@dataclass(frozen=True)
+class File:
+    """Settings (JSON), weights, digest of both, and notes of a file."""
+
+    settings: str
+    weights: dict[str, Tensor]
+    digest: str
+    notes: dict[str, Any]
+
+
 def save(model: RadioModel, path: Path, notes: Mapping[str, Any] | None = None, *, half: bool = False) -> str:
     """Write a model with all its stages; the file appears whole or not at all. Returns the digest.
 
@@ -50,10 +60,16 @@ def save(model: RadioModel, path: Path, notes: Mapping[str, Any] | None = None, 
     if half:
         kernels = [name for name, parameter in model.named_parameters() if parameter.ndim > 1]
         weights |= {name: weights[name].half() for name in kernels}
-    settings = json.dumps(model.config.as_dict(), sort_keys=True)
+    return write_file(path, FORMAT, json.dumps(model.config.as_dict(), sort_keys=True), weights, notes)
+
+
+def write_file(
+    path: Path, kind: str, settings: str, weights: Mapping[str, Tensor], notes: Mapping[str, Any] | None = None
+) -> str:
+    """Write weights with their settings (JSON); the file appears whole or not at all. Returns the digest of both."""
     digest = _digest(settings, weights)
     metadata = {
-        "format": FORMAT,
+        "format": kind,
         "version": str(VERSION),
         "config": settings,
         "digest": digest,
@@ -61,7 +77,7 @@ def save(model: RadioModel, path: Path, notes: Mapping[str, Any] | None = None, 
     }
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        save_file(weights, partial, metadata)
+        save_file(dict(weights), partial, metadata)
         partial.chmod(0o644)  # safetensors writes for the owner alone
         os.replace(partial, path)
     finally:
@@ -82,6 +98,18 @@ def read(path: Path, digest: str | None = None) -> Checkpoint:
     CheckpointError
         The file is missing, no model, of another version, damaged, or not the one with `digest`.
     """
+    found = read_file(path, FORMAT)
+    if digest is not None and found.digest != digest:
+        raise CheckpointError(f"{path}: another model: digest {found.digest}, expected {digest}")
+    try:
+        config = model_config(json.loads(found.settings))
+    except SettingError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+    return Checkpoint(config, found.weights, found.digest, found.notes)
+
+
+def read_file(path: Path, kind: str) -> File:
+    """What `write_file` wrote; `CheckpointError` where it is missing, damaged, or of another kind or version."""
     if not path.is_file():
         raise CheckpointError(f"{path}: no such model file")
     try:
@@ -90,20 +118,14 @@ def read(path: Path, digest: str | None = None) -> Checkpoint:
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, no mapping
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{path}: not a readable safetensors file ({error})") from error
-    if metadata.get("format") != FORMAT:
-        raise CheckpointError(f"{path}: not a model of {FORMAT}")
+    if metadata.get("format") != kind:
+        raise CheckpointError(f"{path}: not a model of {kind}")
     if metadata.get("version") != str(VERSION):
         raise CheckpointError(f"{path}: model version {metadata.get('version')}, this release reads {VERSION}")
     found = _digest(metadata.get("config", ""), weights)
     if found != metadata.get("digest"):
         raise CheckpointError(f"{path}: damaged: digest {found}, written as {metadata.get('digest')}")
-    if digest is not None and found != digest:
-        raise CheckpointError(f"{path}: another model: digest {found}, expected {digest}")
-    try:
-        config = model_config(json.loads(metadata["config"]))
-    except SettingError as error:
-        raise CheckpointError(f"{path}: {error}") from error
-    return Checkpoint(config, weights, found, json.loads(metadata.get("notes", "{}")))
+    return File(metadata["config"], weights, found, json.loads(metadata.get("notes", "{}")))
 
 
 def load(path: Path, digest: str | None = None) -> tuple[RadioModel, Checkpoint]:

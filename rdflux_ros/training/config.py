@@ -11,8 +11,8 @@ import yaml
 from rdflux_ros.model.config import ModelConfig, model_config
 from rdflux_ros.settings import SettingError, checked_instance, from_mapping, setting
 
-TRAININGS = ("autoencoder", "conditional", "static", "aligned")
-"""What is trained, in this order."""
+TRAININGS = ("autoencoder", "conditional", "static", "aligned", "radiounet")
+"""What is trained: a model in this order; the baseline by itself."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,12 @@ class TrainingConfig:
         maximum=1.0,
     )
     visited_steps: int = setting(3, "the chain takes at most so many to such a state; drawn", minimum=1, maximum=1000)
+    inputs: str = setting(
+        "physics",
+        "what RadioUNet sees: the city and the transmitter's cell, as published, or all that our own networks see, to "
+        "correct the physics layer",
+        choices=("published", "physics"),
+    )
     augment: bool = setting(True, "turn and mirror the maps")
     map_resolutions: tuple[float, ...] = setting((0.25, 0.5, 1.0), "resolutions [m] of the maps of streets, drawn")
     cars: bool = setting(True, "train on the maps with cars too")

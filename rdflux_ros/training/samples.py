@@ -34,8 +34,8 @@ class Maps:
         [B, 1, 256, 256] greys of the physics layer and of the truth.
     free
         [B, 1, 256, 256] bool: cells that have a value.
-    z
-        [B] transmitter heights above ground [m].
+    transmitters
+        [B, 3] x, y [m] from the window's south-west corner, z [m] above ground.
     places
         Which streets these are.
     """
@@ -45,11 +45,16 @@ class Maps:
     base: Tensor
     truth: Tensor
     free: Tensor
-    z: Tensor
+    transmitters: Tensor
     places: tuple[Place, ...]
 
     def __len__(self) -> int:
         return len(self.truth)
+
+    @property
+    def z(self) -> Tensor:
+        """[B] transmitter heights above ground [m]."""
+        return self.transmitters[:, 2]
 
 
 class Samples:
@@ -150,7 +155,7 @@ class Samples:
             base=base_grey(gains, free),
             truth=(planes[:, -1:] / 255.0) * free[:, None],
             free=free[:, None],
-            z=positions[:, 2],
+            transmitters=positions,
             places=content.places,
         )
 

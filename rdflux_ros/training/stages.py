@@ -11,7 +11,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from rdflux_ros.flux.conditions import check_channels
+from rdflux_ros.baselines import radiounet
+from rdflux_ros.baselines.radiounet import RadioUNet
+from rdflux_ros.flux.conditions import DYNAMICS, check_channels
 from rdflux_ros.flux.schedules import second_schedule
 from rdflux_ros.model import checkpoint
 from rdflux_ros.model.card import CardFacts, Figures, model_card
@@ -20,6 +22,7 @@ from rdflux_ros.model.radio_model import STAGES, RadioModel, parameters
 from rdflux_ros.networks.autoencoder import Autoencoder, KlAutoencoder, SpaceToDepth
 from rdflux_ros.networks.denoiser import Stage
 from rdflux_ros.training.autoencoder import Reconstruction
+from rdflux_ros.training.baselines import Regression
 from rdflux_ros.training.cache import PhysicsCache, spread
 from rdflux_ros.training.config import TrainingConfig, load_config
 from rdflux_ros.training.denoiser import Aligned, Chain, Latents, Objective, StreetMidpoints
@@ -63,6 +66,8 @@ def train(
     model_config, training = load_config(config, what)
     check_channels(model_config)
     end = None if max_minutes is None else time.monotonic() + 60.0 * max_minutes
+    if what == "radiounet":
+        return _radiounet(model_config, training, config.name, data, out, cache, ranks, _stop(end), start)
     origin = None if start is None else _origin(start, what, model_config)
     model, begin = _model(what, model_config, training, out, origin)
     samples = _samples(data, cache, model_config, training, ranks.device, _stop(end))
@@ -86,6 +91,48 @@ def train(
     if ranks.first and what != "autoencoder":
         _join(model_config, out, origin)
     return done
+
+
+def _radiounet(
+    model: ModelConfig,
+    training: TrainingConfig,
+    config_name: str,
+    data: Path,
+    out: Path,
+    cache: Path,
+    ranks: Ranks,
+    stop: Callable[[], bool],
+    start: Path | None,
+) -> bool:
+    """The baseline: its best file is ``radiounet/best.safetensors`` in `out`."""
+    if start is not None:
+        raise TrainingError(f"{start}: RadioUNet starts from weights of its own")
+    if training.inputs == "physics" and model.dynamics.channels != len(DYNAMICS):
+        raise TrainingError(f"inputs = 'physics': dynamics.channels must be {len(DYNAMICS)}, with physics channels")
+    samples = _samples(data, cache, model, training, ranks.device, stop)
+    if samples is None:
+        return False
+    torch.manual_seed(training.seed)
+    network = RadioUNet(training.inputs)
+
+    def keep(average: nn.Module, notes: Mapping[str, Any], found: Validation) -> None:
+        assert isinstance(average, RadioUNet)
+        more = _whence(data, training, samples[0], ranks.device)
+        radiounet.save(average, out / "radiounet" / "best.safetensors", {**notes, **more, "config": config_name})
+
+    return Trainer(
+        out / "radiounet", Regression(network, training), *samples, model, training, ranks, keep
+    ).run(stop)  # fmt: skip
+
+
+def _whence(data: Path, training: TrainingConfig, samples: Samples, device: torch.device) -> dict[str, Any]:
+    """What a model file says of the data and the machine that it was trained on."""
+    return {
+        "data": f"{len(samples)} maps of the train split of {data.name}. {training.data_note}".strip(),
+        "device": _device_name(device),
+        "batch": training.batch,
+        "seed": training.seed,
+    }
 
 
 @dataclass(frozen=True)
@@ -248,12 +295,7 @@ def _keep(
         kept.autoencoder.load_state_dict(model.autoencoder.state_dict())
         kept.stages[what].load_state_dict(network.state_dict())
     path = out / what / "best.safetensors"
-    origin = {
-        "data": f"{len(samples)} maps of the train split of {data.name}. {training.data_note}".strip(),
-        "device": _device_name(_device(model)),
-        "batch": training.batch,
-        "seed": training.seed,
-    }
+    origin = _whence(data, training, samples, _device(model))
     digest = checkpoint.save(kept, path, {"training": what, **notes, **origin})
     row = {
         "loss": found.loss,

@@ -1,4 +1,4 @@
-"""Train a model: the conditional chain, then the first stage, then the second stage on its midpoints."""
+"""Train a model: the conditional chain, then the first stage, then the second stage on its midpoints; or a baseline."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ TRAININGS = {
     "conditional": "the full chain, told of streets, transmitter and physics layer",
     "static": "the first stage, told of the streets alone; starts from the conditional chain",
     "aligned": "the second stage on the first one's midpoints; starts from both",
+    "radiounet": "the baseline RadioUNet, as published or on the physics channels (setting `inputs`), by itself",
 }
 
 

@@ -1,0 +1,1 @@
+"""What the method must beat, on the same interface."""
