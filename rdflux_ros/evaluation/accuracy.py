@@ -3,63 +3,33 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from rdflux_ros.data.radiomapseer import RadioMapSeer, Sample
-from rdflux_ros.evaluation.methods import Split, Workbench, check_names, choose_methods, needs_model
-from rdflux_ros.evaluation.metrics import scores, summarise
+from rdflux_ros.baselines import radiounet
+from rdflux_ros.baselines.radiounet import RadioUNet
+from rdflux_ros.data.radiomapseer import RadioMapSeer
+from rdflux_ros.evaluation.error_sites import EDGES, PLACES, ErrorSites, classes, labels, places
+from rdflux_ros.evaluation.methods import (
+    Split,
+    Workbench,
+    chain_steps,
+    check_names,
+    choose_methods,
+    needs_model,
+)
+from rdflux_ros.evaluation.metrics import paired_comparison, scores, summarise
 from rdflux_ros.flux.loading import load_model
 from rdflux_ros.flux.pipeline import FluxPipeline
 from rdflux_ros.mapping.mapper import select_device
 from rdflux_ros.model.shipped import PHYSICS, SHIPPED
-from rdflux_ros.radio.units import GREY_SPAN_DB
 
 ROOF_HEIGHT_M = 25.0
 """Transmitters from this height on count as above the roofs [m]."""
-PLACES = ("line_of_sight", "shadow", "unreached")
-"""Where a free cell lies: seen by the transmitter, not seen, or reached by no ray of the truth."""
-
-
-@dataclass
-class ErrorByPlace:
-    """Sums over maps of cells and errors by place, on the grey scale."""
-
-    cells: NDArray[np.int64] = field(default_factory=lambda: np.zeros(len(PLACES), np.int64))
-    error: NDArray[np.float64] = field(default_factory=lambda: np.zeros(len(PLACES)))
-    squared_error: NDArray[np.float64] = field(default_factory=lambda: np.zeros(len(PLACES)))
-
-    def add(self, error: NDArray[np.float32], places: list[NDArray[np.bool_]]) -> None:
-        """Count one map's error (answer minus truth, grey [256, 256])."""
-        for index, mask in enumerate(places):
-            values = error[mask].astype(np.float64)
-            self.cells[index] += len(values)
-            self.error[index] += values.sum()
-            self.squared_error[index] += np.sum(values**2)
-
-    def summary(self) -> dict[str, dict[str, float]]:
-        """By place: share of the free cells and of the squared error, bias and rms [dB]."""
-        cells, squares = max(int(self.cells.sum()), 1), float(self.squared_error.sum()) or 1.0
-        return {
-            place: {
-                "cells_share": float(self.cells[i]) / cells,
-                "error_share": float(self.squared_error[i]) / squares,
-                "bias_db": GREY_SPAN_DB * float(self.error[i]) / max(int(self.cells[i]), 1),
-                "rms_db": GREY_SPAN_DB * float(np.sqrt(self.squared_error[i] / max(int(self.cells[i]), 1))),
-            }
-            for i, place in enumerate(PLACES)
-        }
-
-
-def places(sample: Sample, visible: NDArray[np.bool_]) -> list[NDArray[np.bool_]]:
-    """Masks [256, 256] of the sample's free cells in the order of `PLACES`; `visible` as the physics layer sees it."""
-    unreached = sample.free & (sample.grey == 0)
-    reached = sample.free & ~unreached
-    return [reached & visible, reached & ~visible, unreached]
 
 
 @dataclass
@@ -69,7 +39,8 @@ class MethodScores:
     maps: list[dict[str, float]] = field(default_factory=list)
     above: list[bool] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
-    where: dict[bool, ErrorByPlace] = field(default_factory=lambda: {True: ErrorByPlace(), False: ErrorByPlace()})
+    where: dict[bool, ErrorSites] = field(default_factory=lambda: {k: ErrorSites(PLACES) for k in (True, False)})
+    sites: dict[str, ErrorSites] = field(default_factory=lambda: {k: ErrorSites(labels(k)) for k in EDGES})
 
     def summary(self) -> dict[str, Any]:
         """Scores over all maps, the same above and below 25 m with where the error sits, and the mean time."""
@@ -87,6 +58,7 @@ class MethodScores:
             **summarise(self.maps),
             "above_25m": part(True),
             "below_25m": part(False),
+            "sites": {name: sites.summary() for name, sites in self.sites.items()},
             "ms_per_map": _mean_ms(self.seconds),
         }
 
@@ -117,6 +89,7 @@ def evaluate_accuracy(
     cars: bool = False,
     device: str = "auto",
     limit: int | None = None,
+    radiounets: Sequence[Path] = (),
     report: Path | None = None,
 ) -> dict[str, Any]:
     """Score methods on every map of a split.
@@ -137,6 +110,8 @@ def evaluate_accuracy(
         Score the maps with cars; cells under cars have no value.
     limit
         Only this many maps, evenly spread over the split.
+    radiounets
+        Files of the baseline, at most one of each kind of input.
     report
         Folder for pictures and a markdown table.
 
@@ -145,14 +120,15 @@ def evaluate_accuracy(
     DataError
         The dataset or a method's name does not fit, or the model has not what a named method needs.
     MissingModelError, CheckpointError, SettingError
-        The model's file or what is changed of its method does not fit.
+        A model's file or what is changed of its method does not fit.
     """
     from tqdm import tqdm
 
     check_names(methods)
     dataset = RadioMapSeer(data, split, cars=cars)
     maps = Split(dataset, map_resolution)
-    bench = _workbench(model if needs_model(methods) else ModelChoice(PHYSICS), maps, device, seed)
+    choice = model if needs_model(methods) else ModelChoice(PHYSICS)
+    bench = _workbench(choice, maps, device, seed, [_radiounet(path, device) for path in radiounets])
     answering, left_out = choose_methods(methods, bench)
     for name, reason in left_out.items():
         print(f"evaluate: method {name} left out: {reason}", file=sys.stderr)
@@ -160,12 +136,16 @@ def evaluate_accuracy(
     chosen = _spread(len(maps), limit)
     for index in tqdm(chosen, desc=f"accuracy, {split}", unit="map", dynamic_ncols=True):
         sample = maps[index]
+        seen = places(sample, bench.visible(sample))
+        known = classes(sample, bench.facades(sample))
         for name, result in results.items():
             grey, seconds = bench.answer(name, sample)
             result.seconds.append(seconds)
             result.maps.append(scores(grey, sample.grey, sample.free))
             result.above.append(bool(sample.position[2] >= ROOF_HEIGHT_M))
-            result.where[result.above[-1]].add(grey - sample.grey, places(sample, bench.visible(sample)))
+            result.where[result.above[-1]].add(grey - sample.grey, seen)
+            for kind, masks in known.items():
+                result.sites[kind].add(grey - sample.grey, masks)
     summary: dict[str, Any] = {
         "data": data.name,
         "split": split,
@@ -176,7 +156,18 @@ def evaluate_accuracy(
         "seed": seed,
         "left_out": left_out,
         "methods": {name: result.summary() for name, result in results.items()},
+        "nmse": {
+            "maps": [maps.names[k] for k in chosen],
+            **{name: [scored["nmse"] for scored in result.maps] for name, result in results.items()},
+        },
     }
+    if (reference := _reference(answering)) is not None:
+        scenes = [maps.names[k].rpartition("_")[0] for k in chosen]
+        summary["reference"] = reference
+        summary["paired"] = {
+            name: _paired(result, results[reference], scenes, seed) for name, result in results.items()
+            if name != reference
+        }  # fmt: skip
     if report is not None:
         from rdflux_ros.evaluation.report import Panel, write_accuracy_report
 
@@ -186,12 +177,44 @@ def evaluate_accuracy(
             title = f"{name}, {sample.name}, z = {z:.0f} m"
             return Panel(title, bench.answer(name, sample)[0], sample.grey, sample.free, (x, y))
 
-        per_map = {name: [scored["nmse"] for scored in result.maps] for name, result in results.items()}
-        write_accuracy_report(report, summary, [maps.names[i] for i in chosen], per_map, panel)
+        write_accuracy_report(report, summary, panel)
     return summary
 
 
-def _workbench(choice: ModelChoice, maps: Split, device: str, seed: int) -> Workbench:
+def _reference(names: Sequence[str]) -> str | None:
+    """The method that the others are compared with: the first of these that answers."""
+    return next((name for name in ("aligned", "flux", "full", "physics") if name in names and len(names) > 1), None)
+
+
+def _paired(ours: MethodScores, theirs: MethodScores, scenes: Sequence[str], seed: int) -> dict[str, dict[str, float]]:
+    """What a method's NMSE is beside the reference's, above and below 25 m."""
+    found = {}
+    for where, above in (("above_25m", True), ("below_25m", False)):
+        chosen = [k for k, is_above in enumerate(ours.above) if is_above == above]
+        mine, its = ([scored.maps[k]["nmse"] for k in chosen] for scored in (ours, theirs))
+        found[where] = paired_comparison(mine, its, [scenes[k] for k in chosen], seed=seed)
+    return found
+
+
+def shortest_chain(summary: dict[str, Any]) -> str | None:
+    """Which of the chains ``full_N`` in a summary is the shortest no worse than the reference; None without such."""
+    chains = sorted((steps, name) for name in summary["methods"] if (steps := chain_steps(name)) is not None)
+    if not chains or "paired" not in summary:
+        return None
+    reference = summary["reference"]
+    nmse = {name: summary["methods"][name]["nmse"] for name in (reference, *(name for _, name in chains))}
+    enough = next((name for _, name in chains if nmse[name] <= nmse[reference]), None)
+    tried = ", ".join(f"{steps}: {nmse[name]:.4g}" for steps, name in chains)
+    says = "none of them is as good" if enough is None else f"{enough} is the shortest that is as good"
+    return f"Full chains by steps, NMSE over all maps ({tried}) against {reference} ({nmse[reference]:.4g}): {says}."
+
+
+def _radiounet(path: Path, device: str) -> RadioUNet:
+    network, _ = radiounet.load(path)
+    return network.to(select_device(device))
+
+
+def _workbench(choice: ModelChoice, maps: Split, device: str, seed: int, radiounets: Sequence[RadioUNet]) -> Workbench:
     loaded = load_model(choice.name, select_device(device))
     if loaded is None:
         return Workbench(device)
@@ -201,7 +224,9 @@ def _workbench(choice: ModelChoice, maps: Split, device: str, seed: int) -> Work
         static_steps=choice.static_steps,
         temperature=choice.temperature,
     )
-    return Workbench(device, loaded=loaded, flux=flux, split=maps, seed=seed, full_steps=choice.full_steps)
+    return Workbench(
+        device, loaded=loaded, flux=flux, split=maps, seed=seed, full_steps=choice.full_steps, radiounets=radiounets
+    )
 
 
 def _model_summary(bench: Workbench) -> dict[str, Any] | None:

@@ -83,7 +83,8 @@ def _training(name: str, notes: dict[str, Any]) -> str:
     start = f"from {notes['start']['digest'][:12]}, " if "start" in notes else ""
     steps = f"{start}best at step {notes['steps']} of {notes.get('batch', '?')} maps each"
     cost = f"{_seconds(notes) / 60:.0f} minutes on {notes.get('device', 'an unnamed device')}"
-    return f"{steps}, {cost}, `{_command(name, notes)}`"
+    control = ", from noise in the midpoint's place" if notes.get("midpoint") == "noise" else ""
+    return f"{steps}{control}, {cost}, `{_command(name, notes)}`"
 
 
 def _accuracy(path: Path, digest: str) -> Figures:

@@ -22,7 +22,12 @@ def build_parser() -> argparse.ArgumentParser:
     accuracy = commands.add_parser("accuracy", help="score methods on a split of a dataset")
     accuracy.add_argument("--data", type=Path, required=True, help="dataset in RadioMapSeer's layout")
     accuracy.add_argument("--split", choices=("train", "val", "test"), default="test")
-    accuracy.add_argument("--methods", type=_names, help="comma-separated; all that the model has by default")
+    accuracy.add_argument(
+        "--methods", type=_names, help="comma-separated; all that the model has by default; full_N: in N steps"
+    )
+    accuracy.add_argument(
+        "--radiounet", type=Path, nargs="*", default=[], metavar="FILE", help="baselines that `train radiounet` made"
+    )
     accuracy.add_argument(
         "--model", default=SHIPPED, metavar="FILE", help=f"model file; {PHYSICS!r}: none ({SHIPPED!r}, in models/)"
     )
@@ -118,7 +123,7 @@ def _run_accuracy(args: argparse.Namespace) -> int:
     result = evaluate_accuracy(
         args.data, args.split, methods=args.methods, seed=args.seed, map_resolution=args.map_resolution,
         model=ModelChoice(args.model, args.reuse_ratio, args.static_steps, args.temperature, args.steps),
-        cars=args.cars, device=args.device, limit=args.limit, report=args.report,
+        cars=args.cars, device=args.device, limit=args.limit, radiounets=args.radiounet, report=args.report,
     )  # fmt: skip
     print("\n".join([accuracy_head(result), "", *accuracy_tables(result)]))
     return _finish(args, result)

@@ -1,4 +1,4 @@
-"""Who answers: the methods that the tables compare, by name in `METHODS`.
+"""Who answers: the methods that the tables compare, by name (`method_named`).
 
 All of them work at one `Workbench`, which holds what several methods and the reports share (walls, condition images
 and midpoints of the last scenes, the physics layer's parts of the last samples), so that nothing is computed twice.
@@ -9,6 +9,7 @@ Papers: (R) RadioDiff, (F) RadioDiff-Flux.
 from __future__ import annotations
 
 import hashlib
+import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -20,6 +21,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from rdflux_ros.baselines.radiounet import RadioUNet
 from rdflux_ros.data.radiomapseer import DataError, RadioMapSeer, Sample
 from rdflux_ros.data.transforms import coarsened
 from rdflux_ros.evaluation.inference import Stopwatch, finished
@@ -115,6 +117,8 @@ class Workbench:
         Of these draws.
     full_steps
         Steps of the full chain; None takes the model's T.
+    radiounets
+        Baselines on that device, at most one of each kind of input.
 
     Raises
     ------
@@ -132,10 +136,12 @@ class Workbench:
         split: Split | None = None,
         seed: int = 0,
         full_steps: int | None = None,
+        radiounets: Sequence[RadioUNet] = (),
     ) -> None:
         self.device = select_device(device)
         self.layer = PhysicsLayer(PhysicsConfig() if reflection_order is None else PhysicsConfig(reflection_order))
         self.loaded, self.split, self.seed, self.full_steps = loaded, split, seed, full_steps
+        self.radiounets = {network.inputs: network for network in radiounets}
         self._flux = flux
         self._facades: RegionCache[Facades] = RegionCache(SCENES)
         self._images: RegionCache[Tensor] = RegionCache(SCENES)
@@ -215,7 +221,7 @@ class Workbench:
 
     def answer(self, name: str, sample: Sample) -> tuple[NDArray[np.float32], float]:
         """A method's grey [256, 256] and what it took [s]: with what the methods share, without what reuse spares."""
-        method = METHODS[name]
+        method = method_named(name)
         kept, shared = method.kept(self, sample), method.shared(self, sample)
         start = time.perf_counter()
         with torch.inference_mode():
@@ -224,9 +230,11 @@ class Workbench:
 
     def lacks(self, name: str) -> str | None:
         """Why the method cannot answer here, in words; None where it can."""
-        method = METHODS[name]
+        method = method_named(name)
         if not method.by_model:
             return None
+        if name in RADIOUNETS and RADIOUNETS[name] not in self.radiounets:
+            return f"no file of a RadioUNet on inputs {RADIOUNETS[name]!r} is given"
         if self.loaded is None:
             return "there is no model"
         if name == "autoencoder" and self._lossless:
@@ -241,7 +249,8 @@ class Workbench:
         """The methods that there are for this model, whether or not its file holds all that they need."""
         if self.loaded is None:
             return [name for name, method in METHODS.items() if not method.by_model]
-        return [name for name in METHODS if name != "autoencoder" or not self._lossless]
+        absent = [name for name, inputs in RADIOUNETS.items() if inputs not in self.radiounets]
+        return [name for name in METHODS if name not in absent and (name != "autoencoder" or not self._lossless)]
 
     @property
     def _lossless(self) -> bool:
@@ -250,7 +259,7 @@ class Workbench:
     def _timed_parts(self, sample: Sample) -> tuple[PathGains, float]:
         def compute() -> tuple[PathGains, float]:
             facades = self.facades(sample)
-            return self._timed(lambda: self.layer(facades, self._transmitter(sample)))
+            return self._timed(lambda: self.layer(facades, self.transmitter(sample)))
 
         return self._parts.get_or_compute(_key(sample), compute)[0]
 
@@ -258,7 +267,7 @@ class Workbench:
         sample = self._clamped(sample)
 
         def compute() -> tuple[PosePart, float]:
-            gains, transmitter = self.parts(sample), self._transmitter(sample)
+            gains, transmitter = self.parts(sample), self.transmitter(sample)
             free, cars = self._on_device(sample.free), self._on_device(sample.cars)
             return self._timed(lambda: self.flux.pose_part(gains, transmitter, free, cars))
 
@@ -270,7 +279,8 @@ class Workbench:
         within = min(max(z, method.lowest_z_m), method.highest_z_m)
         return sample if within == z else replace(sample, position=np.array([x, y, within]))
 
-    def _transmitter(self, sample: Sample) -> Tensor:
+    def transmitter(self, sample: Sample) -> Tensor:
+        """x, y, z [1, 3] of the sample's transmitter [m]."""
         return torch.tensor(sample.position[None], dtype=torch.float32, device=self.device)
 
     def _on_device(self, mask: NDArray[np.bool_]) -> Tensor:
@@ -332,9 +342,29 @@ def _physics(bench: Workbench, sample: Sample, _: None) -> NDArray[np.float32]:
     return grey_from_gain(bench.parts(sample).gain_db()[0].cpu().numpy())
 
 
-def _full(bench: Workbench, sample: Sample, image: Tensor) -> NDArray[np.float32]:
-    """The whole conditional chain (R)."""
-    return _image(bench.flux.full(image, bench.pose(sample), WINDOW, steps=bench.full_steps))
+def _full(steps: int | None) -> Callable[[Workbench, Sample, Tensor], NDArray[np.float32]]:
+    """The whole conditional chain (R) in so many steps; None takes the bench's."""
+
+    def answer(bench: Workbench, sample: Sample, image: Tensor) -> NDArray[np.float32]:
+        return _image(bench.flux.full(image, bench.pose(sample), WINDOW, steps=steps or bench.full_steps))
+
+    return answer
+
+
+def _full_chain(steps: int | None) -> Method:
+    return Method(_full(steps), Workbench.image, stages=("conditional",))
+
+
+def _radiounet(inputs: str) -> Callable[[Workbench, Sample, Tensor], NDArray[np.float32]]:
+    """The baseline on one kind of input."""
+
+    def answer(bench: Workbench, sample: Sample, image: Tensor) -> NDArray[np.float32]:
+        pose = bench.pose(sample)
+        network = bench.radiounets[inputs]
+        _, greys = network(image, pose.dynamics, bench.transmitter(sample), pose.base)
+        return _image(greys.clamp(0.0, 1.0) * pose.free)
+
+    return answer
 
 
 def _vanilla(bench: Workbench, sample: Sample, kept: tuple[Tensor, Tensor]) -> NDArray[np.float32]:
@@ -358,10 +388,19 @@ def _with_other_midpoint(bench: Workbench, sample: Sample) -> StreetsPart:
     return replace(bench.region(sample, aligned=True), midpoint=other.midpoint)
 
 
+def _without_midpoint(bench: Workbench, sample: Sample) -> StreetsPart:
+    """The noise that the first stage starts from in the midpoint's place: what a training on it is told, too."""
+    return replace(bench.region(sample, aligned=True), midpoint=bench.flux.start(WINDOW))
+
+
+RADIOUNETS = {"radiounet": "published", "radiounet_physics": "physics"}
+"""Inputs of the baselines by name of the method."""
 METHODS = {
     "autoencoder": Method(_autoencoder, shared=_no_time),
     "physics": Method(_physics, shared=Workbench.physics_seconds, by_model=False),
-    "full": Method(_full, Workbench.image, stages=("conditional",)),
+    "radiounet": Method(_radiounet("published"), Workbench.image, shared=_no_time),
+    "radiounet_physics": Method(_radiounet("physics"), Workbench.image),
+    "full": _full_chain(None),
     "vanilla": Method(
         _vanilla,
         lambda bench, sample: (bench.own_midpoint(bench.donor(sample)), bench.image(sample)),
@@ -379,19 +418,38 @@ METHODS = {
         stages=("static", "aligned"),
     ),
     "other_midpoint": Method(_two_stages(True), _with_other_midpoint, stages=("static", "aligned"), draws="scene"),
+    "no_midpoint": Method(_two_stages(True), _without_midpoint, stages=("static", "aligned")),
 }
+"""Beside these there is ``full_N`` for any N: the full chain in N steps."""
+_CHAIN = re.compile(r"full_([1-9]\d{0,3})")
+
+
+def method_named(name: str) -> Method:
+    """The method of a name; `KeyError` where there is none."""
+    if name in METHODS:
+        return METHODS[name]
+    if (steps := chain_steps(name)) is None:
+        raise KeyError(name)
+    return _full_chain(steps)
+
+
+def chain_steps(name: str) -> int | None:
+    """N of ``full_N``; None for other names."""
+    found = _CHAIN.fullmatch(name)
+    return None if found is None else int(found[1])
 
 
 def check_names(names: Sequence[str] | None) -> None:
     """Raise `DataError` for a method that is not known; None names none."""
-    unknown = [name for name in names or () if name not in METHODS]
+    unknown = [name for name in names or () if name not in METHODS and chain_steps(name) is None]
     if unknown or (names is not None and not names):
-        raise DataError(f"unknown method {', '.join(unknown) or '(none)'}; known are {', '.join(METHODS)}")
+        known = ", ".join([*METHODS, "full_N (in N steps)"])
+        raise DataError(f"unknown method {', '.join(unknown) or '(none)'}; known are {known}")
 
 
 def needs_model(names: Sequence[str] | None) -> bool:
     """Whether any of the methods answers by a model; None names all."""
-    return names is None or any(METHODS[name].by_model for name in names)
+    return names is None or any(method_named(name).by_model for name in names)
 
 
 def choose_methods(names: Sequence[str] | None, bench: Workbench) -> tuple[list[str], dict[str, str]]:

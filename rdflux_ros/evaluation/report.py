@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rdflux_ros.evaluation.console import table
+from rdflux_ros.evaluation.error_sites import error_tables
 from rdflux_ros.evaluation.metrics import KEYS
 from rdflux_ros.radio.units import FLOOR_PATHLOSS_DB, GREY_SPAN_DB
 
@@ -158,18 +159,14 @@ def _dot(frame: NDArray[np.uint8], row: int, col: int, radius: int, value: int) 
 def write_accuracy_report(
     folder: Path,
     summary: dict[str, Any],
-    names: Sequence[str],
-    nmse: dict[str, list[float]],
     panel: Callable[[int, str], Panel],
 ) -> None:
-    """Write ``report.md`` with tables and, for each method, a picture of its worst maps and of some from bad to good.
+    """Write ``report.md`` with tables, where the error sits, and pictures of each method's maps from bad to good.
 
     Parameters
     ----------
     summary
         What `accuracy.evaluate_accuracy` returns.
-    names, nmse
-        Names of the maps, and each method's NMSE on them.
     panel
         From (number of the map, name of the method) to its row of the picture.
     """
@@ -180,13 +177,47 @@ def write_accuracy_report(
         accuracy_head(summary),
         "",
         *accuracy_tables(summary),
+        "",
+        "## Where the error sits",
+        "",
+        "![Share of the squared error and rms by class of cell](sites.png)",
     ]
-    for method, errors in nmse.items():
+    _plot_sites(folder / "sites.png", summary)
+    head = [
+        "",
+        "share of cells",
+        *(f"{m}: {what}" for m in summary["methods"] for what in ("share of error", "rms dB")),
+    ]
+    for name, rows in error_tables(summary).items():
+        lines += ["", f"By {name}:", "", table(head, rows)]
+    names = summary["nmse"]["maps"]
+    for method in summary["methods"]:
+        errors = summary["nmse"][method]
         chosen = _worst_and_spread(errors)
         write_picture(folder / f"{method}.png", [panel(number, method) for number in chosen])
         listed = ", ".join(f"{names[number]} ({errors[number]:.4f})" for number in chosen)
         lines += ["", f"## {method}", "", f"![{method}]({method}.png)", "", f"Maps and their NMSE: {listed}."]
     (folder / "report.md").write_text("\n".join(lines) + "\n")
+
+
+def _plot_sites(path: Path, summary: dict[str, Any]) -> None:
+    """For each kind of class, each method's share of its squared error and its rms there."""
+    from matplotlib.figure import Figure
+
+    tables = error_tables(summary)
+    figure = Figure(figsize=(4.0 * len(tables), 6.0), layout="constrained")
+    axes = figure.subplots(2, len(tables), squeeze=False)
+    for (name, rows), column in zip(tables.items(), axes.T, strict=True):
+        for axis, (label, first) in zip(column, (("share of the squared error", 2), ("rms [dB]", 3)), strict=True):
+            for k, method in enumerate(summary["methods"]):
+                axis.plot([row[first + 2 * k] for row in rows], "o-", markersize=3, label=method)
+            axis.set(ylabel=label, xticks=range(len(rows)), ylim=(0, None))
+            axis.set_xticklabels([row[0] for row in rows], rotation=35, ha="right", fontsize=7)
+            axis.grid(alpha=0.3)
+        column[0].set_title(name, fontsize=10)
+    axes[0, 0].legend(fontsize=7)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=80)
 
 
 def accuracy_head(summary: dict[str, Any]) -> str:
@@ -211,7 +242,7 @@ def accuracy_head(summary: dict[str, Any]) -> str:
 
 
 def accuracy_tables(summary: dict[str, Any]) -> list[str]:
-    """Two markdown tables of an accuracy summary: scores, and where the error sits."""
+    """Markdown of an accuracy summary: scores, comparison with the reference, and where the error sits."""
     rows: list[list[Any]] = []
     where: list[list[Any]] = []
     for name, scored in summary["methods"].items():
@@ -221,8 +252,33 @@ def accuracy_tables(summary: dict[str, Any]) -> list[str]:
             where += [[name, label, place, *found.values()] for place, found in part.get("where", {}).items()]
     return [
         table(["method", "transmitters", "maps", *KEYS, "ms"], rows),
+        *_paired_lines(summary),
         "",
         table(["method", "transmitters", "place", "share of cells", "share of error", "bias dB", "rms dB"], where),
+    ]
+
+
+def _paired_lines(summary: dict[str, Any]) -> list[str]:
+    from rdflux_ros.evaluation.accuracy import shortest_chain
+
+    if "paired" not in summary:
+        return []
+    rows = [
+        [
+            name, label, "{difference:+.5f} [{low:+.5f}, {high:+.5f}]".format(**found[where]),
+            "{ratio:.3f} [{ratio_low:.3f}, {ratio_high:.3f}]".format(**found[where]),
+        ]
+        for name, found in summary["paired"].items()
+        for where, label in (("above_25m", "z >= 25 m"), ("below_25m", "z < 25 m"))
+    ]  # fmt: skip
+    reference = summary["reference"]
+    chain = shortest_chain(summary)
+    return [
+        "",
+        f"NMSE against {reference}, map by map, with bootstrap intervals (95 %) over scenes:",
+        "",
+        table(["method", "transmitters", f"less {reference}'s", f"over {reference}'s"], rows),
+        *(["", chain] if chain else []),
     ]
 
 

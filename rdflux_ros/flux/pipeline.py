@@ -157,6 +157,10 @@ class FluxPipeline:
         condition = stage.condition(stage.streets(image))
         yield from self._states(stage, condition, 1, first_schedule(self.method), window)
 
+    def start(self, window: Window) -> Tensor:
+        """The noise [1, latents, 64, 64] that the first stage starts from, at the method's temperature."""
+        return self._noise(window, FIRST, 0)
+
     def pose_part(self, gains: PathGains, transmitters: Tensor, free: Tensor, cars: Tensor) -> PosePart:
         """What B transmitters add, from what the physics layer says of them.
 
@@ -238,7 +242,7 @@ class FluxPipeline:
     def _states(
         self, stage: Stage, condition: Condition, batch: int, schedule: Schedule, window: Window
     ) -> Iterator[Tensor]:
-        z = self._noise(window, FIRST, 0).expand(batch, -1, -1, -1)
+        z = self.start(window).expand(batch, -1, -1, -1)
         yield z
         predict = predictor(stage, condition)
         yield from ddm.trajectory(predict, z, schedule, lambda step: self._noise(window, FIRST, step + 1))

@@ -54,6 +54,12 @@ class TrainingConfig:
         maximum=1.0,
     )
     visited_steps: int = setting(3, "the chain takes at most so many to such a state; drawn", minimum=1, maximum=1000)
+    midpoint: str = setting(
+        "streets",
+        "where the aligned stage starts: at the first stage's midpoint, or, as a control, at the noise that the first "
+        "stage starts from",
+        choices=("streets", "noise"),
+    )
     inputs: str = setting(
         "physics",
         "what RadioUNet sees: the city and the transmitter's cell, as published, or all that our own networks see, to "

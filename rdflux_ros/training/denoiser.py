@@ -208,17 +208,27 @@ class StreetMidpoints:
 
     @torch.no_grad()
     def _made(self, places: Sequence[Place], streets: Tensor) -> Tensor:
-        by_place = [self._noise(place, streets.device) for place in places]
-        noise = [torch.cat(step) for step in zip(*by_place, strict=True)]
+        noise = self._noise_of(places, streets.device)
         with autocast(streets.device):
             condition = self._stage.streets(streets)
         return ddm.sample(predictor(self._stage, condition), noise[0], self._schedule, lambda step: noise[step + 1])
 
+    def _noise_of(self, places: Sequence[Place], device: torch.device) -> list[Tensor]:
+        """The start's noise and each step's."""
+        return [torch.cat(step) for step in zip(*(self._noise(place, device) for place in places), strict=True)]
+
     def _noise(self, place: Place, device: torch.device) -> list[Tensor]:
-        """The start's noise and each step's, of one place."""
+        """The same of one place."""
         scene, symmetry = place
         generator = torch.Generator().manual_seed((self._seed * 1_000_003 + scene) * 8 + symmetry)
         return [self._latents.sampling_noise(1, generator, device) for _ in self._schedule]
+
+
+class StartingNoise(StreetMidpoints):
+    """What stage 1 starts from in its midpoint's place: the control of what the midpoint is worth."""
+
+    def _made(self, places: Sequence[Place], streets: Tensor) -> Tensor:
+        return self._noise_of(places, streets.device)[0]
 
 
 def predicting(network: nn.Module, maps: Maps, *, aligned: bool = False) -> Predictor:

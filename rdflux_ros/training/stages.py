@@ -25,7 +25,7 @@ from rdflux_ros.training.autoencoder import Reconstruction
 from rdflux_ros.training.baselines import Regression
 from rdflux_ros.training.cache import PhysicsCache, spread
 from rdflux_ros.training.config import TrainingConfig, load_config
-from rdflux_ros.training.denoiser import Aligned, Chain, Latents, Objective, StreetMidpoints
+from rdflux_ros.training.denoiser import Aligned, Chain, Latents, Objective, StartingNoise, StreetMidpoints
 from rdflux_ros.training.loop import HIGH_M, Trainer, TrainingError, Validation, validations
 from rdflux_ros.training.parallel import Ranks
 from rdflux_ros.training.samples import Maps, Samples
@@ -79,6 +79,8 @@ def train(
 
     def keep(network: nn.Module, notes: Mapping[str, Any], found: Validation) -> None:
         notes = {**notes, "config": config.name}
+        if what == "aligned":
+            notes["midpoint"] = training.midpoint
         if origin is not None:
             notes["start"] = origin.summary(what)
         _keep(what, model, network, notes, found, out, data, training, train_samples)
@@ -234,9 +236,8 @@ def _model(
 
     def aligned(samples: Samples) -> Objective:
         static.to(_device(model), memory_format=torch.channels_last)  # type: ignore[call-overload]
-        return Aligned(
-            stage, StreetMidpoints(static, latents, config.method, training.seed), latents, config.method, training
-        )
+        kind = StreetMidpoints if training.midpoint == "streets" else StartingNoise
+        return Aligned(stage, kind(static, latents, config.method, training.seed), latents, config.method, training)
 
     return model, aligned
 

@@ -13,6 +13,8 @@ import pytest
 import torch
 from tiny_scenes import make_scenes
 
+from rdflux_ros.baselines import radiounet
+from rdflux_ros.baselines.radiounet import INPUTS, RadioUNet
 from rdflux_ros.data.radiomapseer import RadioMapSeer, Sample
 from rdflux_ros.evaluation.evaluate import main
 from rdflux_ros.evaluation.methods import METHODS, WINDOW, Split, Workbench, choose_methods
@@ -23,7 +25,7 @@ from rdflux_ros.model.config import model_config
 from rdflux_ros.model.radio_model import STAGES, RadioModel
 from rdflux_ros.model.tiny import TINY, model_file
 
-ROWS = ["physics", "full", "vanilla", "flux", "aligned", "other_midpoint"]
+ROWS = ["physics", "full", "vanilla", "flux", "aligned", "other_midpoint", "no_midpoint"]
 METHOD = {"steps": 10, "reuse_ratio": 0.8}
 LOW = 2
 """Transmitter of the tiny scenes that stands lower than any in training."""
@@ -96,6 +98,65 @@ def test_another_midpoint_changes_the_midpoint_alone(bench: Workbench) -> None:
     assert not np.array_equal(bench.answer("other_midpoint", here)[0], bench.answer("aligned", here)[0])
 
 
+def test_without_a_midpoint_the_stage_starts_where_the_first_one_does(bench: Workbench) -> None:
+    here = sample(bench, "a_0")
+    part = METHODS["no_midpoint"].kept(bench, here)
+    assert not part.midpoint.any(), "at temperature 0 there is no noise"
+    assert part.condition is METHODS["aligned"].kept(bench, here).condition
+    warm = FluxPipeline(bench.flux.model, temperature=1.0)
+    assert torch.equal(warm.start(WINDOW), next(warm.first_stage(bench.image(here), WINDOW)))
+
+
+def test_chains_of_any_length_are_rows_and_the_shortest_that_is_good_enough_is_named(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["accuracy", "--data", str(folder / "city"), "--model", str(folder / "whole.safetensors")]
+    out = tmp_path / "chains.json"
+    options = ["--map-resolution", "1", "--limit", "2", "--device", "cpu", "--json", str(out)]
+    assert main([*command, *options, "--methods", "full,full_10,full_1,aligned"]) == 0
+    found = json.loads(out.read_text())
+    nmse = {name: scored["nmse"] for name, scored in found["methods"].items()}
+    assert nmse["full_10"] == nmse["full"] != nmse["full_1"]
+    good = [name for name in ("full_1", "full_10") if nmse[name] <= nmse["aligned"]]
+    says = f"{good[0]} is the shortest" if good else "none of them is as good"
+    printed = capsys.readouterr().out
+    assert says in printed and f"10: {nmse['full_10']:.4g}" in printed
+
+
+def test_methods_are_compared_pair_by_pair(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "pairs.json"
+    command = ["accuracy", "--data", str(folder / "city"), "--model", str(folder / "whole.safetensors")]
+    assert main([*command, "--map-resolution", "1", "--methods", "physics,aligned", "--json", str(out)]) == 0
+    found = json.loads(out.read_text())
+    assert found["reference"] == "aligned" and list(found["paired"]) == ["physics"]
+    assert found["nmse"]["maps"] == ["a_0", "a_1", "a_2", "b_0", "b_1", "b_2"]
+    above = [0, 3]
+    lost = [found["nmse"]["physics"][k] - found["nmse"]["aligned"][k] for k in above]
+    paired = found["paired"]["physics"]["above_25m"]
+    assert paired["difference"] == pytest.approx(sum(lost) / 2)
+    assert paired["low"] == pytest.approx(min(lost)) and paired["high"] == pytest.approx(max(lost)), "two scenes"
+
+
+def test_baselines_stand_in_the_table_where_their_files_are_given(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.manual_seed(0)
+    files = [tmp_path / f"{inputs}.safetensors" for inputs in INPUTS]
+    for file in files:
+        radiounet.save(RadioUNet(file.stem), file, {})
+    out = tmp_path / "baselines.json"
+    command = ["accuracy", "--data", str(folder / "city"), "--model", str(folder / "whole.safetensors"), "--limit", "1"]
+    named = [*command, "--map-resolution", "1", "--methods", "physics,radiounet,radiounet_physics", "--json", str(out)]
+    assert main([*named, "--radiounet", *map(str, files)]) == 0
+    found = json.loads(out.read_text())["methods"]
+    assert found["radiounet_physics"]["nmse"] == pytest.approx(found["physics"]["nmse"], rel=1e-3), "untrained"
+    assert found["radiounet"]["nmse"] > 0.2
+    assert main(named) == 2
+    assert "no file of a RadioUNet on inputs 'published'" in capsys.readouterr().err
+    assert main([*named, "--radiounet", str(folder / "whole.safetensors")]) == 2
+    assert "whole.safetensors: not a model of rdflux_ros radiounet" in capsys.readouterr().err
+
+
 def test_draws_follow_the_seed_and_the_sample(bench: Workbench) -> None:
     split, there = bench.split, [sample(bench, name) for name in ("a_0", "b_2")]
     assert split is not None
@@ -147,7 +208,7 @@ def test_what_a_file_lacks_is_left_out_unless_named(folder: Path, capsys: pytest
     assert main([*command, "--map-resolution", "1"]) == 0
     printed = capsys.readouterr()
     lines = [line for line in printed.err.splitlines() if line.startswith("evaluate: ")]
-    assert [line.split()[2] for line in lines] == ["flux", "aligned", "other_midpoint"]
+    assert [line.split()[2] for line in lines] == ["flux", "aligned", "other_midpoint", "no_midpoint"]
     assert f"{model}: holds no stage static, aligned" in lines[1]
     assert "| vanilla" in printed.out and "| flux" not in printed.out
     assert main([*command, "--methods", "physics,aligned"]) == 2
@@ -180,7 +241,7 @@ def test_there_is_nothing_to_draw_from_one_transmitter_on_one_scene(folder: Path
     split = Split(RadioMapSeer(make_scenes(tmp_path / "alone", ["a"], [[60.0, 240.0, 80.0]])))
     bench = Workbench("cpu", loaded=loaded, flux=FluxPipeline(loaded.model), split=split)
     answering, left_out = choose_methods(None, bench)
-    assert answering == ["physics", "full", "flux", "aligned"]
+    assert answering == ["physics", "full", "flux", "aligned", "no_midpoint"]
     assert "no donor" in left_out["vanilla"] and "one scene" in left_out["other_midpoint"]
 
 

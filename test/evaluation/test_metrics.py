@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from rdflux_ros.evaluation.metrics import KEYS, bootstrap_interval, scores, summarise
+from rdflux_ros.evaluation.metrics import KEYS, bootstrap_interval, paired_comparison, scores, summarise
 
 FREE = np.ones((16, 16), bool)
 
@@ -94,3 +94,13 @@ def test_an_interval_is_that_of_its_seed_and_ignores_what_is_no_number() -> None
     narrow, wide = (bootstrap_interval(values, level=level) for level in (0.5, 0.95))
     assert wide[0] < narrow[0] < 0.4 < narrow[1] < wide[1]
     assert all(math.isnan(end) for end in bootstrap_interval([0.3]))
+
+
+def test_pairs_are_compared_by_scenes() -> None:
+    ours, theirs = [0.2, 0.4, 0.1, math.nan], [0.1, 0.1, 0.2, 0.3]
+    found = paired_comparison(ours, theirs, ["a", "a", "b", "b"])
+    assert found["difference"] == pytest.approx(0.3 / 3) and found["ratio"] == pytest.approx(0.7 / 0.4)
+    assert (found["low"], found["high"]) == pytest.approx((-0.1, 0.2)), "all of one scene, or of the other"
+    assert (found["ratio_low"], found["ratio_high"]) == pytest.approx((0.5, 3.0))
+    assert math.isnan(paired_comparison([1.0, 2.0], [1.0, 1.0], ["a", "a"])["low"])
+    assert math.isnan(paired_comparison([math.nan], [1.0], ["a"])["difference"])

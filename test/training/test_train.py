@@ -120,6 +120,18 @@ def test_a_training_starts_from_a_model_and_keeps_its_other_stages(
     assert "conditional" in capsys.readouterr().err
 
 
+def test_the_control_learns_from_noise_and_says_so(city: Path, trained: Path, tmp_path: Path) -> None:
+    start = tmp_path / "start.safetensors"
+    checkpoint.save(random_model(), start)
+    losses = []
+    for midpoint in ("streets", "noise"):
+        config, out = write_config(tmp_path / f"{midpoint}.yaml", midpoint=midpoint, steps=1), tmp_path / midpoint
+        assert main([*arguments("aligned", config, city, out), "--start", str(start)]) == 0
+        losses += column(out / "aligned" / "log.csv", "loss")
+        assert checkpoint.read(out / "model.safetensors").notes["aligned"]["midpoint"] == midpoint
+    assert losses[0] != losses[1], "the same weights and maps from elsewhere"
+
+
 def test_a_start_that_does_not_fit_is_named(
     trained: Path, city: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
