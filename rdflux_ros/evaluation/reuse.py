@@ -131,6 +131,7 @@ def evaluate_reuse(
         "pairs": len(results),
         "left_out": reuse.left_out(),
         "rows": _rows(results, seed),
+        "clairvoyant": clairvoyant(results),
         "latents": _latents(results, reuse.method, loaded.model.autoencoder.latent_channels * LATENT_SIZE**2),
     }
     if flight is not None:
@@ -182,6 +183,34 @@ def _rows(results: Sequence[dict[str, Any]], seed: int) -> list[dict[str, Any]]:
             }
         )
     return found
+
+
+def clairvoyant(results: Sequence[dict[str, Any]]) -> list[dict[str, float]]:
+    """What choosing R for each map could gain at most, for flux and the full chain (R = 0), in equal mean time.
+
+    The choice knows every map's error and time at every R beforehand, and takes for each the least of NMSE plus a
+    price of time; what a rule can do that knows neither is less.
+    """
+    names = [(row["method"], row["reuse_ratio"]) for row in results[0]["rows"]] if results else []
+    columns = [k for k, (method, _) in enumerate(names) if method in ("full", "flux")]
+    if len(columns) < 2:
+        return []
+    nmse, seconds = (
+        np.array([[value(result["rows"][k]) for k in columns] for result in results])
+        for value in (lambda row: row["scores"]["nmse"], lambda row: row["seconds"])
+    )
+    counted = ~np.isnan(nmse).any(axis=1)
+    nmse, seconds = nmse[counted], seconds[counted]
+    each = np.arange(len(nmse))
+    prices = np.concatenate([[0.0], np.geomspace(1e-7, 1e3, 400)])
+    chosen = [np.argmin(nmse + price * seconds, axis=1) for price in prices]
+    reached = [(float(seconds[each, of].mean()), float(nmse[each, of].mean())) for of in chosen]
+    found = []
+    for column, k in enumerate(columns):
+        fixed, took = float(nmse[:, column].mean()), float(seconds[:, column].mean())
+        best = min([fixed, *(error for spent, error in reached if spent <= took)])
+        found.append({"reuse_ratio": names[k][1] or 0.0, "ms": 1e3 * took, "nmse": fixed, "clairvoyant_nmse": best})
+    return sorted(found, key=lambda row: row["reuse_ratio"])
 
 
 def _latents(results: Sequence[dict[str, Any]], method: MethodConfig, numbers: int) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from rdflux_ros.data.radiomapseer import DataError, RadioMapSeer, Sample
 from rdflux_ros.evaluation.evaluate import main
 from rdflux_ros.evaluation.methods import METHODS, Split, Workbench
 from rdflux_ros.evaluation.metrics import scores
-from rdflux_ros.evaluation.reuse import SCENARIOS, evaluate_reuse
+from rdflux_ros.evaluation.reuse import SCENARIOS, clairvoyant, evaluate_reuse
 from rdflux_ros.evaluation.reuse_bench import Answer, ReuseBench
 from rdflux_ros.flux.loading import load_model
 from rdflux_ros.flux.pipeline import FluxPipeline
@@ -243,3 +243,26 @@ def test_scores_are_those_of_the_metrics(folder: Path, tmp_path: Path, bench: Wo
     expected = scores(bench.answer("full", here)[0], here.grey, here.free)
     assert full["scores"]["nmse"] == pytest.approx(expected["nmse"], rel=1e-5)
     assert line["origin"] == bench.donor(here).name
+
+
+def test_what_choosing_for_each_map_could_gain() -> None:
+    def rows(full: float, half: float, most: float) -> dict[str, object]:
+        found = (
+            ("full", None, full, 10.0),
+            ("physics", None, 9.0, 0.1),
+            ("flux", 0.5, half, 5.0),
+            ("flux", 0.9, most, 1.0),
+        )
+        return {"rows": [
+            {"method": method, "reuse_ratio": ratio, "seconds": seconds, "scores": {"nmse": nmse}}
+            for method, ratio, nmse, seconds in found
+        ]}  # fmt: skip
+
+    alike = clairvoyant([rows(0.1, 0.2, 0.4), rows(0.1, 0.2, 0.4)])
+    assert [row["reuse_ratio"] for row in alike] == [0.0, 0.5, 0.9]
+    assert all(row["clairvoyant_nmse"] == row["nmse"] for row in (alike[0], alike[2]))
+    # One map needs the whole chain, the other none of it: 5.5 s and 0.1 where R = 0.5 takes 5 s and has 0.3.
+    found = clairvoyant([rows(0.1, 0.5, 0.9), rows(0.1, 0.1, 0.1)])
+    assert found[0]["clairvoyant_nmse"] == pytest.approx(0.1) and found[0]["ms"] == 10_000
+    assert found[1]["nmse"] == found[1]["clairvoyant_nmse"] == pytest.approx(0.3)
+    assert clairvoyant([]) == []
