@@ -13,7 +13,7 @@ BIN := $(VENV)/bin
 PYTHONS := python3.11 python3.12 python3.10 python3
 TORCH ?= torch==2.13.0
 WORKERS ?= 2
-EXTRAS := evaluation,kilted,papers,test,training,view
+EXTRAS := correction,evaluation,kilted,papers,test,training,view
 # colcon needs setuptools < 80
 TOOLS := 'setuptools>=77.0.3,<80' 'pytest<9'
 PACKAGED := $(shell find rdflux_ros -name '*.py' -o -name '*.html') $(wildcard config/* launch/* models/* rviz/* resource/executables/*)

@@ -75,6 +75,7 @@ setup(
     entry_points={"console_scripts": [f"rdflux-{name} = {main}" for name, main in EXECUTABLES.items()]},
     install_requires=["numpy", "opencv-python-headless", "pyyaml", "safetensors", "torch"],
     extras_require={
+        "correction": ["scikit-learn"],
         "evaluation": EVALUATION,
         "kilted": KILTED,
         "papers": PAPERS,

@@ -45,6 +45,32 @@ class MapperConfig:
     sensitivity_dbm: float = setting(
         -90.0, "received power from which a cell is covered [dBm]", minimum=-150.0, maximum=50.0
     )
+    rssi_correction: bool = setting(
+        False,
+        "shift maps by what receivers measure (topic rssi); wants scikit-learn, `pip install rdflux_ros[correction]`",
+    )
+    rssi_correlation_m: float = setting(
+        20.0, "distance of receivers over which shadowing falls to 1/e alike [m]", minimum=1.0, maximum=1000.0
+    )
+    rssi_transmitter_correlation_m: float = setting(
+        50.0, "the same of the transmitter's places: a moved one forgets what was measured [m]", minimum=1.0,
+        maximum=10_000.0,
+    )  # fmt: skip
+    rssi_shadowing_db: float = setting(
+        6.0,
+        "standard deviation of what the map does not know, beside the common offset [dB]",
+        minimum=0.1,
+        maximum=40.0,
+    )
+    rssi_noise_db: float = setting(
+        3.0, "standard deviation of a measurement, fading included [dB]", minimum=0.1, maximum=40.0
+    )
+    rssi_timeout_s: float = setting(
+        60.0, "measurements that were received longer ago are forgotten [s]", minimum=0.1, maximum=86400.0
+    )
+    rssi_max_measurements: int = setting(
+        200, "measurements that are kept, the newest; the time of an answer grows with them", minimum=1, maximum=500
+    )
     path_max_poses: int = setting(
         50, "poses of a planned path that are answered; a longer one is thinned evenly", minimum=1, maximum=10_000
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections import Counter
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,6 +19,7 @@ from rdflux_ros.mapping.batch import Asked, Batch, milliseconds_since
 from rdflux_ros.mapping.config import MapperConfig
 from rdflux_ros.mapping.inputs import InputError, OccupancyInput, Pose, StreetMap, obstacle_cells
 from rdflux_ros.mapping.regions import Region, RegionTracker, height_at, nearest_region, points_along
+from rdflux_ros.mapping.rssi_correction import RssiCorrection, check_installed, shifted
 from rdflux_ros.mapping.static_parts import StaticPart, StaticParts
 from rdflux_ros.model.checkpoint import CheckpointError
 from rdflux_ros.propagation.physics_layer import PhysicsConfig, PhysicsLayer
@@ -72,7 +74,8 @@ class RadioMapper:
     Raises
     ------
     SettingError
-        `device` is ``cuda`` and there is none, or `reuse_ratio` leaves no whole steps.
+        `device` is ``cuda`` and there is none, `reuse_ratio` leaves no whole steps, or the library that
+        `rssi_correction` wants is not installed.
     MissingModelError, CheckpointError
         There is no such model file, or it cannot be used.
     InputError
@@ -93,6 +96,8 @@ class RadioMapper:
         self._obstacles: OccupancyInput | None = None
         self._obstacles_outdated = False
         self._cars: dict[Region, NDArray[np.bool_]] = {}
+        self._rssi = RssiCorrection(self.config)
+        self._uncorrected: RadioMap | None = None
         try:
             self._start(select_device(self.config.device))
         except SettingError as error:
@@ -118,6 +123,7 @@ class RadioMapper:
 
     def check(self, config: MapperConfig) -> None:
         """Raise what `reconfigure` would; from any thread."""
+        check_installed(config)
         if self._loaded is None:
             return
         if lacking := self._loaded.lacks("static", "aligned" if config.aligned else "conditional"):
@@ -169,7 +175,7 @@ class RadioMapper:
         Raises
         ------
         SettingError
-            `reuse_ratio` leaves no whole steps.
+            `reuse_ratio` leaves no whole steps, or the library that `rssi_correction` wants is not installed.
         CheckpointError
             The model lacks the stage that `aligned` asks for.
         """
@@ -177,11 +183,15 @@ class RadioMapper:
         config = dataclasses.replace(config, **{name: getattr(self.config, name) for name in kept})
         flux = self._pipeline(config)
         self.config, self._flux = config, flux
+        self._rssi.use(config)
         self._cars.clear()
         self._parts.use(flux, self._shaped_by(config), config)
 
     def set_streets(self, street_map: StreetMap) -> None:
         """Answer on this map from now on; only regions whose content changed are prepared again."""
+        if self._streets is not None and self._streets.frame_id != street_map.frame_id:
+            self._rssi.clear()
+        self._uncorrected = None
         self._streets = street_map
         self._parts.set_streets(street_map)
 
@@ -192,6 +202,25 @@ class RadioMapper:
         """
         self._obstacles, self._obstacles_outdated = obstacles, outdated
         self._cars.clear()
+
+    def measured(self, points: NDArray[np.float64], rssi_dbm: NDArray[np.float64]) -> Counter[str]:
+        """Take measurements of the main track's transmitter as it was answered last (`RssiCorrection.measured`).
+
+        Parameters
+        ----------
+        points
+            [N, 3] receivers in the map's frame [m].
+        rssi_dbm
+            [N] received power [dBm].
+
+        Returns
+        -------
+        Counter
+            ``used``, and those refused by reason; ``no_answer``: there is no answer yet that they could be compared to.
+        """
+        if self._uncorrected is None:
+            return Counter({"no_answer": len(points)} if self.config.rssi_correction else {})
+        return self._rssi.measured(points, rssi_dbm, self._uncorrected)
 
     def set_path(self, points: Sequence[tuple[float, float]]) -> None:
         """Where the main track will fly [m]: regions along it are prepared before they are entered; empty: unknown.
@@ -206,6 +235,7 @@ class RadioMapper:
     def reset_track(self) -> None:
         """Forget the live tracks' regions, and where the main one will fly."""
         self._tracks.clear()
+        self._uncorrected = None
         self._path = None
 
     def clear_cache(self) -> None:
@@ -285,9 +315,10 @@ class RadioMapper:
             if wait or track.last is None:
                 waited.add(asked[-1].region)
         answers = dict(zip(poses, self._answers(asked, waited), strict=True))
+        self._uncorrected = answers.get(MAIN, self._uncorrected)
         for name, pose in poses.items():
             self._look_ahead(name, pose)
-        return answers
+        return {name: self._corrected(answer) for name, answer in answers.items()}
 
     def work(self) -> bool:
         """One step towards the static parts of the live tracks' regions, then of those ahead; False: nothing to do."""
@@ -352,7 +383,21 @@ class RadioMapper:
             part = order[start : start + BATCH]
             found = self._answers([asked[index] for index in part], {asked[index].region for index in part})
             answers.update(zip(part, found, strict=True))
-        return [answers[index] for index in range(len(poses))]
+        return [self._corrected(answers[index]) for index in range(len(poses))]
+
+    def _corrected(self, answer: RadioMap) -> RadioMap:
+        """The answer, shifted by what was measured."""
+        start = time.perf_counter()
+        shift = self._rssi.shift(answer.grid, answer.transmitter)
+        if shift is None:
+            return answer
+        latency = milliseconds_since(start)
+        return dataclasses.replace(
+            answer,
+            pathloss_db=shifted(answer.pathloss_db, shift),
+            rssi_measurements=shift.measurements,
+            latency_ms={**answer.latency_ms, "rssi": latency, "total": answer.latency_ms["total"] + latency},
+        )
 
     def _map(self) -> StreetMap:
         if self._streets is None:

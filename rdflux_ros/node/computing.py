@@ -6,6 +6,7 @@ import ctypes
 import os
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -26,6 +27,7 @@ CAPACITIES = {
     "settings": 1,
     "map": 1,
     "obstacles": 1,
+    "rssi": 10,
     "pose": 1,
     "again": 1,
     "query": 10,
@@ -52,6 +54,15 @@ class Obstacles:
 
     occupancy: OccupancyInput
     at: float
+
+
+@dataclass(frozen=True)
+class Rssi:
+    """Received power [N] [dBm] at points [N, 3] in the map's frame [m], and the message's stamp [ns]."""
+
+    points: NDArray[np.float64]
+    dbm: NDArray[np.float64]
+    stamp_ns: int
 
 
 @dataclass(frozen=True)
@@ -149,6 +160,7 @@ class Computing:
             "settings": self._use_settings,
             "map": self._use_map,
             "obstacles": self._use_obstacles,
+            "rssi": self._use_rssi,
             "pose": self._answer,
             "again": self._answer_again,
             "query": self._query,
@@ -185,6 +197,13 @@ class Computing:
         self._obstacles_at = obstacles.at
         self._servers.forget_maps()
         return obstacles
+
+    def _use_rssi(self, rssi: Rssi) -> Counter[str]:
+        """How many measurements are used, and how many were refused by reason."""
+        counts: Counter[str] = self.mapper.measured(rssi.points, rssi.dbm)
+        if counts["used"]:
+            self._servers.forget_maps()
+        return counts
 
     def _drop_outdated(self) -> None:
         """Obstacles that were heard of too long ago hold no more."""

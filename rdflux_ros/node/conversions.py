@@ -105,6 +105,27 @@ def users_from_message(message: PoseArray, move: Move | None = None) -> NDArray[
     return (points if move is None else move.points(points))[:, :2]
 
 
+def rssi_from_message(
+    message: PointCloud2, move: Move | None = None
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Where power was received, x, y, z [N, 3] [m], and how much [N] [dBm].
+
+    Raises
+    ------
+    rdflux_ros.mapping.inputs.InputError
+        ``rssi_malformed``: the fields x, y, z, rssi_dbm are not all there as single float32, or the data does not hold
+        what the fields say.
+    """
+    try:
+        columns = points_from_message(message)
+    except (ValueError, MemoryError) as error:
+        raise InputError("rssi_malformed", str(error)) from error
+    if missing := [name for name in ("x", "y", "z", "rssi_dbm") if name not in columns]:
+        raise InputError("rssi_malformed", f"cloud without the float32 field {', '.join(missing)}")
+    points = np.column_stack([columns[name] for name in "xyz"]).astype(np.float64)
+    return (points if move is None else move.points(points)), columns["rssi_dbm"].astype(np.float64)
+
+
 def moved(point: tuple[float, float, float], move: Move) -> tuple[float, float, float]:
     """A point [m] in another frame."""
     x, y, z = move.points(point)
@@ -248,6 +269,7 @@ def status_message(radio_map: RadioMap, **more: object) -> DiagnosticArray:
         "midpoint": radio_map.cache,
         "extrapolated": radio_map.extrapolated,
         "obstacles": radio_map.obstacles,
+        **({"rssi_measurements": radio_map.rssi_measurements} if radio_map.rssi_measurements else {}),
         **({"servers": ",".join(radio_map.servers)} if radio_map.server is not None else {}),
         **({"fallback": radio_map.fallback} if radio_map.fallback else {}),
         **({} if radio_map.reuse_ratio is None else {"reuse_ratio": f"{radio_map.reuse_ratio:g}"}),

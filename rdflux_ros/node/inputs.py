@@ -17,6 +17,7 @@ from rclpy.exceptions import InvalidTopicNameException
 from rclpy.node import Node
 from rclpy.subscription import Subscription
 from rclpy.validate_topic_name import validate_topic_name
+from sensor_msgs.msg import PointCloud2
 from std_msgs.msg import Header
 
 from rdflux_ros.mapping.inputs import InputError, Pose
@@ -32,7 +33,7 @@ MAIN = "pose"
 """Name of the first transmitter; the others are named after their topics."""
 MOST_DRONES = 20
 """Moving transmitters at most: servers are numbered in int8, and each takes its share of the time."""
-WAITING = ("pose", "again", "query", "path")
+WAITING = ("pose", "again", "query", "path", "rssi")
 """Kinds of jobs whose answers nobody wants after a new start."""
 
 
@@ -110,6 +111,7 @@ class Inputs:
             create(OccupancyGrid, "dynamic_obstacles", self._on_obstacles, qos.LATEST),
             create(PoseStamped, "query", self._on_query, qos.QUERIES),
             create(Path, "planned_path", self._on_path, qos.LATEST),
+            create(PointCloud2, "rssi", self._on_rssi, qos.QUERIES),
         ]
         self._health.last_pose = time.monotonic()
         return str(self._active[0].topic_name)
@@ -240,6 +242,22 @@ class Inputs:
         occupancy = replace(occupancy, frame_id=self.map_frame)
         self.mailbox.put(Job("obstacles", Obstacles(occupancy, time.monotonic())))
 
+    def _on_rssi(self, message: PointCloud2) -> None:
+        if not self._settings.mapper.rssi_correction:
+            return
+        self._health.counts["rssi_received"] += 1
+        if (move := self._move("rssi", message.header)) is None:
+            return
+        try:
+            points, dbm = conversions.rssi_from_message(message, *move)
+        except InputError as error:
+            self._drop("rssi", error.reason, error)
+            return
+        self._health.well("rssi")
+        stamp_ns = conversions.ns_from_stamp(message.header.stamp)
+        if self.mailbox.put(Job("rssi", computing.Rssi(points, dbm, stamp_ns), self.generation)):
+            self._health.counts["rssi_dropped.replaced"] += 1
+
     def _on_users(self, message: PoseArray) -> None:
         self._users = message
         self._ask_path()
@@ -305,7 +323,14 @@ class Inputs:
             self._node.get_logger().warning(text)
 
 
-_PLURALS = {"pose": "poses", "obstacles": "obstacles", "users": "users", "query": "queries", "path": "paths"}
+_PLURALS = {
+    "pose": "poses",
+    "obstacles": "obstacles",
+    "users": "users",
+    "query": "queries",
+    "path": "paths",
+    "rssi": "rssi",
+}
 
 
 def _px4_type() -> Callable[..., Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -242,6 +243,7 @@ class RadioMapperNode(LifecycleNode):
             "map": self._on_map_done,
             "settings": self._on_settings_done,
             "obstacles": self._on_obstacles_done,
+            "rssi": self._on_rssi_done,
             "pose": self._on_pose_done,
             "again": self._on_pose_done,
             "query": self._on_query_done,
@@ -305,6 +307,15 @@ class RadioMapperNode(LifecycleNode):
         assert self._inputs is not None
         if self._outputs is not None:
             self._inputs.ask_again(done.result.occupancy.stamp_ns)
+
+    def _on_rssi_done(self, done: Done) -> None:
+        assert self._inputs is not None
+        counts: Counter[str] = done.result
+        self._health.counts["rssi_measurements_used"] += counts.pop("used", 0)
+        for reason, count in counts.items():
+            self._health.counts[f"rssi_measurements_refused.{reason}"] += count
+        if self._outputs is not None:
+            self._inputs.ask_again(done.job.payload.stamp_ns)
 
     def _on_pose_done(self, done: Done) -> None:
         assert self._inputs is not None

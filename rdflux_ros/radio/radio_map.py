@@ -55,6 +55,8 @@ class RadioMap:
         transmitter alone is answered.
     servers
         Names of the transmitters, in the order of their numbers.
+    rssi_measurements
+        How many measurements of received power have shifted the map.
     latency_ms
         Time of each part [ms], by name; ``total`` is the whole answer.
     """
@@ -73,4 +75,5 @@ class RadioMap:
     obstacles: str = "none"
     server: NDArray[np.int8] | None = None
     servers: tuple[str, ...] = ()
+    rssi_measurements: int = 0
     latency_ms: dict[str, float] = field(default_factory=dict)

@@ -1,6 +1,6 @@
 """All properties; `make test` tries a few hundred examples of each, `benchmark --fuzz` as many as it is told."""
 
-from rdflux_ros.node.fuzzing import answers, map_files, maps, obstacles, parameters, paths, poses
+from rdflux_ros.node.fuzzing import answers, clouds, map_files, maps, obstacles, parameters, paths, poses
 
 PROPERTIES = (
     *poses.PROPERTIES,
@@ -8,6 +8,7 @@ PROPERTIES = (
     *map_files.PROPERTIES,
     *obstacles.PROPERTIES,
     *paths.PROPERTIES,
+    *clouds.PROPERTIES,
     *answers.PROPERTIES,
     *parameters.PROPERTIES,
 )
