@@ -26,6 +26,7 @@ INPUTS = {
     "query": "poses that a planner considers",
     "planned_path": "the planned path",
     "users": "ground users",
+    "rssi": "measured power",
 }
 """Topics that can be renamed, each by the argument NAME_topic, and what comes on them."""
 FROM_FILE = ("model", "device", "map_yaml", "height_map", "cache_file", "stations", "drones")

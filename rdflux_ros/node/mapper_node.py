@@ -23,6 +23,7 @@ in   map                 nav_msgs/OccupancyGrid (or parameter map_yaml)
      query               geometry_msgs/PoseStamped: a pose that a planner considers
      planned_path        nav_msgs/Path: answered as a whole, and prepared ahead
      users               geometry_msgs/PoseArray: ground users to serve
+     rssi                sensor_msgs/PointCloud2 x y z rssi_dbm: measured power (parameter rssi_correction)
 out  radio_map           nav_msgs/OccupancyGrid: 0 best .. 100 floor, -1 no value; dB = 47.84 + 0.9916 * value
      radio_map/pathloss  sensor_msgs/Image 32FC1, dB, NaN = no value, row 0 = south
      radio_map/coverage  nav_msgs/OccupancyGrid: 100 covered, 0 not, -1 no value; while subscribed
