@@ -14,7 +14,7 @@ from launch_ros.actions import Node
 SHARE = get_package_share_directory("rdflux_ros")
 OUTPUTS = (
     "radio_map",
-    *(f"radio_map/{layer}" for layer in ("pathloss", "coverage", "color", "along_path", "server", "status")),
+    *(f"radio_map/{layer}" for layer in ("pathloss", "coverage", "color", "along_path", "server", "stddev", "status")),
 )
 
 INPUTS = {

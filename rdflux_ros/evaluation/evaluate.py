@@ -1,5 +1,5 @@
-"""Accuracy of every method on a dataset; what reuse costs, and how alike streets must be for it; the physics layer's
-parts against the truth's; the card of a model; reports on one page."""
+"""Accuracy of every method on a dataset; what reuse costs, and how alike streets must be for it; how far off answers
+may be; the physics layer's parts against the truth's; the card of a model; reports on one page."""
 
 from __future__ import annotations
 
@@ -57,6 +57,17 @@ def build_parser() -> argparse.ArgumentParser:
     similarity = commands.add_parser("similarity", help="how alike streets must be for their midpoint to be kept")
     _add_pairs(similarity, "val", "changed maps of each kind of change")
     similarity.set_defaults(run=_run_similarity)
+
+    uncertainty = commands.add_parser("uncertainty", help="how far off answers may be, and whether they are")
+    uncertainty.add_argument("--data", type=Path, required=True, help="dataset in RadioMapSeer's layout")
+    uncertainty.add_argument("--split", choices=("train", "val", "test"), default="val", help="to fit on (val)")
+    uncertainty.add_argument("--check", choices=("train", "val", "test"), default="test", help="to check on (test)")
+    uncertainty.add_argument("--seed", type=int, default=0, help="of the draws (0)")
+    uncertainty.add_argument("--model", default=SHIPPED, metavar="FILE", help=f"model file ({SHIPPED!r}, in models/)")
+    uncertainty.add_argument("--fit", action="store_true", help="write the laws beside the model file")
+    uncertainty.add_argument("--report", type=Path, help="folder for a table and a picture")
+    _add_common(uncertainty)
+    uncertainty.set_defaults(run=_run_uncertainty)
 
     physics = commands.add_parser("physics", help="compare reflections and diffraction, each apart, with the truth's")
     physics.add_argument("--data", type=Path, required=True, help="folder with city/ and parts/, or city/ itself")
@@ -158,6 +169,17 @@ def _pairs(args: argparse.Namespace) -> dict[str, Any]:
         "journal": None if args.json is None else args.json.with_suffix(".jsonl"),
         "report": args.report,
     }
+
+
+def _run_uncertainty(args: argparse.Namespace) -> int:
+    from rdflux_ros.evaluation.uncertainty import evaluate_uncertainty, uncertainty_lines
+
+    result = evaluate_uncertainty(
+        args.data, args.split, args.check, limit=args.limit, seed=args.seed, model=args.model, device=args.device,
+        fit=args.fit, report=args.report,
+    )  # fmt: skip
+    print("\n".join(uncertainty_lines(result)))
+    return _finish(args, result)
 
 
 def _run_physics(args: argparse.Namespace) -> int:

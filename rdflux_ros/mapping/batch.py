@@ -68,6 +68,10 @@ class Batch:
         self._asked, self._statics, self._device = asked, statics, device
         self._buildings = np.stack([static.buildings for static in statics])
         self._cars = obstacles & ~self._buildings
+        self.physics_db: NDArray[np.float32] | None = None
+        """[B, 256, 256] the physics layer's pathloss, once it has answered."""
+        self.visible: NDArray[np.bool_] | None = None
+        """[B, 256, 256] cells in line of sight."""
         self._points = torch.tensor([one.point for one in asked], dtype=torch.float32, device=device)
 
     def answered(
@@ -86,6 +90,7 @@ class Batch:
         start = time.perf_counter()
         gains = self._gains(physics)
         found = -gains.gain_db().cpu().numpy()
+        self.physics_db, self.visible = found.copy(), gains.visible.cpu().numpy()
         latency["physics"] = milliseconds_since(start)
         if flux is None:
             how = [How("physics_fallback", trouble) if trouble else How("physics")] * len(self._asked)

@@ -45,6 +45,9 @@ class MapperConfig:
     sensitivity_dbm: float = setting(
         -90.0, "received power from which a cell is covered [dBm]", minimum=-150.0, maximum=50.0
     )
+    uncertainty: bool = setting(
+        False, "say of each cell how far off it may be: radio_map/stddev, by the laws beside the model file"
+    )
     rssi_correction: bool = setting(
         False,
         "shift maps by what receivers measure (topic rssi); wants scikit-learn, `pip install rdflux_ros[correction]`",

@@ -21,6 +21,7 @@ from rdflux_ros.mapping.inputs import InputError, OccupancyInput, Pose, StreetMa
 from rdflux_ros.mapping.regions import Region, RegionTracker, height_at, nearest_region, points_along
 from rdflux_ros.mapping.rssi_correction import RssiCorrection, check_installed, shifted
 from rdflux_ros.mapping.static_parts import StaticPart, StaticParts
+from rdflux_ros.mapping.uncertainty import ErrorLaws, load_laws
 from rdflux_ros.model.checkpoint import CheckpointError
 from rdflux_ros.propagation.physics_layer import PhysicsConfig, PhysicsLayer
 from rdflux_ros.radio.grid import LATTICE_M, MARGIN_M, WINDOW_M
@@ -74,8 +75,8 @@ class RadioMapper:
     Raises
     ------
     SettingError
-        `device` is ``cuda`` and there is none, `reuse_ratio` leaves no whole steps, or the library that
-        `rssi_correction` wants is not installed.
+        `device` is ``cuda`` and there is none, or `reuse_ratio` leaves no whole steps; what `rssi_correction` or
+        `uncertainty` wants is not there.
     MissingModelError, CheckpointError
         There is no such model file, or it cannot be used.
     InputError
@@ -98,6 +99,7 @@ class RadioMapper:
         self._cars: dict[Region, NDArray[np.bool_]] = {}
         self._rssi = RssiCorrection(self.config)
         self._uncorrected: RadioMap | None = None
+        self._laws: ErrorLaws | None = None
         try:
             self._start(select_device(self.config.device))
         except SettingError as error:
@@ -111,6 +113,7 @@ class RadioMapper:
         self.device, self.trouble = device, trouble
         self._loaded = None if trouble else load_model(self.config.model, device)
         self._flux = self._pipeline(self.config)
+        self._laws = self._error_laws(self.config)
         self._parts = StaticParts(self.config, device)
         self._parts.use(self._flux, self._shaped_by(self.config), self.config)
         if self._streets is not None:
@@ -121,9 +124,15 @@ class RadioMapper:
         self.check(config)
         return None if self._loaded is None else FluxPipeline(self._loaded.model, **_asked_method(config))
 
+    def _error_laws(self, config: MapperConfig) -> ErrorLaws | None:
+        if not config.uncertainty:
+            return None
+        return load_laws(config.model, None if self._loaded is None else self._loaded.digest)
+
     def check(self, config: MapperConfig) -> None:
         """Raise what `reconfigure` would; from any thread."""
         check_installed(config)
+        self._error_laws(dataclasses.replace(config, model=self.config.model))
         if self._loaded is None:
             return
         if lacking := self._loaded.lacks("static", "aligned" if config.aligned else "conditional"):
@@ -175,14 +184,14 @@ class RadioMapper:
         Raises
         ------
         SettingError
-            `reuse_ratio` leaves no whole steps, or the library that `rssi_correction` wants is not installed.
+            `reuse_ratio` leaves no whole steps; what `rssi_correction` or `uncertainty` wants is not there.
         CheckpointError
             The model lacks the stage that `aligned` asks for.
         """
         kept = ("model", "device", "cache_size", "cache_file", "cache_file_size", "reflection_order")
         config = dataclasses.replace(config, **{name: getattr(self.config, name) for name in kept})
-        flux = self._pipeline(config)
-        self.config, self._flux = config, flux
+        flux, laws = self._pipeline(config), self._error_laws(config)
+        self.config, self._flux, self._laws = config, flux, laws
         self._rssi.use(config)
         self._cars.clear()
         self._parts.use(flux, self._shaped_by(config), config)
@@ -461,10 +470,20 @@ class RadioMapper:
                     fallback=how[k].fallback,
                     reuse_ratio=flux.method.reuse_ratio if flux is not None and by_flux else None,
                     obstacles="used" if self._obstacles else "outdated" if self._obstacles_outdated else "none",
+                    stddev_db=self._stddev(batch, k, found[k], how[k].method, one.z),
                     latency_ms={name: value / len(asked) for name, value in latency.items()},
                 )
             )
         return answers
+
+    def _stddev(
+        self, batch: Batch, k: int, pathloss_db: NDArray[np.float32], method: str, z: float
+    ) -> NDArray[np.float32] | None:
+        """How far off the k-th answer of a batch may be [256, 256] dB; None where nobody asks, or no law knows."""
+        if self._laws is None or batch.physics_db is None or batch.visible is None:
+            return None
+        law = self._laws.law("flux" if method == "flux" else "physics", self._map().grid.resolution)
+        return None if law is None else law.stddev(pathloss_db, batch.physics_db[k], batch.visible[k], z)
 
     def _obstacle_cells(self, asked: Sequence[Asked]) -> NDArray[np.bool_]:
         """[B, 256, 256] cells of each window in which an obstacle stands; resampled once for each region."""

@@ -143,6 +143,7 @@ def strongest(maps: Mapping[str, RadioMap], shown: str, names: Sequence[str]) ->
     fallbacks = [answer.fallback for answer in maps.values() if answer.fallback]
     pathloss = np.full(grid.shape, np.nan, np.float32)
     server = np.full(grid.shape, NO_VALUE, np.int8)
+    stddev = np.full(grid.shape, np.nan, np.float32)
     for name, answer in maps.items():
         row, col = round(answer.grid.origin_y - south), round(answer.grid.origin_x - west)
         window = slice(row, row + answer.grid.height), slice(col, col + answer.grid.width)
@@ -151,11 +152,14 @@ def strongest(maps: Mapping[str, RadioMap], shown: str, names: Sequence[str]) ->
         better &= ~np.isnan(answer.pathloss_db)
         pathloss[window][better] = answer.pathloss_db[better]
         server[window][better] = names.index(name)
+        if answer.stddev_db is not None:
+            stddev[window][better] = answer.stddev_db[better]
     return replace(
         maps[shown],
         pathloss_db=pathloss,
         grid=grid,
         server=server,
+        stddev_db=None if maps[shown].stddev_db is None else stddev,
         servers=tuple(names),
         extrapolated=any(answer.extrapolated for answer in maps.values()),
         fallback=min(fallbacks, key=lambda text: text == MIDPOINT_PENDING) if fallbacks else "",

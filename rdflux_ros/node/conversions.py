@@ -174,6 +174,12 @@ def pathloss_message(radio_map: RadioMap) -> Image:
     return _image(radio_map, "32FC1", np.asarray(radio_map.pathloss_db, "<f4"))
 
 
+def stddev_message(radio_map: RadioMap) -> Image:
+    """How far off each cell may be [dB], 32FC1, row 0 = south; the answer must have it."""
+    assert radio_map.stddev_db is not None
+    return _image(radio_map, "32FC1", radio_map.stddev_db.astype("<f4"))
+
+
 def color_message(radio_map: RadioMap) -> Image:
     """The answer as rgb8 to look at: bright is good, grey has no value, north up."""
     return _image(radio_map, "rgb8", colors(radio_map.pathloss_db)[::-1])

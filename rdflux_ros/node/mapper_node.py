@@ -31,6 +31,7 @@ out  radio_map           nav_msgs/OccupancyGrid: 0 best .. 100 floor, -1 no valu
      radio_map/query     nav_msgs/OccupancyGrid, the answer to a query, stamped with it
      radio_map/along_path  sensor_msgs/PointCloud2: x y z coverage mean_pathloss_db worst_user_db
      radio_map/server    nav_msgs/OccupancyGrid: the strongest transmitter's number, with several (stations, drones)
+     radio_map/stddev    sensor_msgs/Image 32FC1, dB: how far off each cell may be (parameter uncertainty)
      radio_map/status    diagnostic_msgs/DiagnosticArray, how each map was found
      /diagnostics        diagnostic_msgs/DiagnosticArray, 1 Hz
 srv  ~/get_radio_map     nav_msgs/GetMap: the last map

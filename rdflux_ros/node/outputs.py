@@ -32,6 +32,7 @@ class Outputs:
         self._query = node.create_publisher(OccupancyGrid, "radio_map/query", qos.QUERIES)
         self._along_path = node.create_publisher(PointCloud2, "radio_map/along_path", qos.LATCHED)
         self._server: Publisher[Any] | None = None
+        self._stddev: Publisher[Any] | None = None
         self._grid_map_type = grid_map_type()
         self._grid_map: Publisher[Any] | None = None
         if self._grid_map_type is not None:
@@ -64,6 +65,13 @@ class Outputs:
         self._radio_map.publish(conversions.occupancy_message(answer))
         if self._pathloss is not None:
             self._pathloss.publish(conversions.pathloss_message(answer))
+        if answer.stddev_db is not None:
+            if self._stddev is None:
+                self._stddev = self._node.create_publisher(Image, "radio_map/stddev", qos.LATCHED)
+            self._stddev.publish(conversions.stddev_message(answer))
+        elif self._stddev is not None:  # a latched layer must not outlive its parameter
+            self._node.destroy_publisher(self._stddev)
+            self._stddev = None
         if answer.server is not None:
             if self._server is None:
                 self._server = self._node.create_publisher(OccupancyGrid, "radio_map/server", qos.LATCHED)

@@ -55,6 +55,9 @@ class RadioMap:
         transmitter alone is answered.
     servers
         Names of the transmitters, in the order of their numbers.
+    stddev_db
+        [rows, cols] float32 standard deviation of the error [dB], NaN where there is no value; None where it is not
+        asked for.
     rssi_measurements
         How many measurements of received power have shifted the map.
     latency_ms
@@ -75,5 +78,6 @@ class RadioMap:
     obstacles: str = "none"
     server: NDArray[np.int8] | None = None
     servers: tuple[str, ...] = ()
+    stddev_db: NDArray[np.float32] | None = None
     rssi_measurements: int = 0
     latency_ms: dict[str, float] = field(default_factory=dict)
