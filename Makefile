@@ -27,7 +27,7 @@ unexport PYTHONPATH PYTHONHOME LD_LIBRARY_PATH AMENT_PREFIX_PATH AMENT_CURRENT_P
 
 RUN = PATH="$(BIN):$$PATH" AMENT_PREFIX_PATH="$(VENV)" ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST PYTHONUNBUFFERED=1
 
-.PHONY: help demo train test lint venv clean
+.PHONY: help demo train results test lint venv clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-6s %s\n", $$1, $$2}' Makefile
@@ -42,6 +42,22 @@ train: venv  ## train a small model on examples/streets (ten minutes; runs/small
 	done
 	@$(RUN) $(BIN)/python -m rdflux_ros.evaluation.evaluate accuracy --model runs/small/model.safetensors \
 	  --data examples/streets --split val --methods physics,flux,aligned
+
+RATIOS := 0,0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8,0.9,0.95,0.98,0.99
+PAIRS ?= 17
+EVALUATE = $(RUN) OMP_NUM_THREADS=1 $(BIN)/python -m rdflux_ros.evaluation.evaluate
+
+results: venv  ## measure it all on DATA=path/to/city and write docs/results.md (hours on a CPU; goes on where it was)
+	@test -d "$(DATA)" || { echo "make results DATA=path/to/city: a dataset in RadioMapSeer's layout with heights"; exit 2; }
+	@$(EVALUATE) accuracy --data $(DATA) --no-pictures --json runs/results/accuracy.json --report docs/results/accuracy \
+	  --methods physics,full,full_1,full_2,full_5,full_10,vanilla,flux,aligned,other_midpoint,no_midpoint
+	@for scenario in transmitter dynamic static; do \
+	  $(EVALUATE) reuse --scenario $$scenario --ratios $(RATIOS) --data $(DATA) --pairs $(PAIRS) --pictures 1 \
+	    --json runs/results/$$scenario.json --report docs/results/$$scenario || exit 1; \
+	done
+	@$(EVALUATE) similarity --data $(DATA) --json runs/results/similarity.json --report docs/results/similarity
+	@$(EVALUATE) uncertainty --data $(DATA) --json runs/results/uncertainty.json --report docs/results/uncertainty
+	@$(EVALUATE) results docs/results --out docs/results.md
 
 # One thread each: those of several processes on few cores wait for one another at every step.
 test: lint  ## lint, then all tests

@@ -91,6 +91,7 @@ def evaluate_accuracy(
     limit: int | None = None,
     radiounets: Sequence[Path] = (),
     report: Path | None = None,
+    pictures: bool = True,
 ) -> dict[str, Any]:
     """Score methods on every map of a split.
 
@@ -113,7 +114,7 @@ def evaluate_accuracy(
     radiounets
         Files of the baseline, at most one of each kind of input.
     report
-        Folder for pictures and a markdown table.
+        Folder for tables, where the error sits, and, with `pictures`, maps of each method.
 
     Raises
     ------
@@ -177,7 +178,7 @@ def evaluate_accuracy(
             title = f"{name}, {sample.name}, z = {z:.0f} m"
             return Panel(title, bench.answer(name, sample)[0], sample.grey, sample.free, (x, y))
 
-        write_accuracy_report(report, summary, panel)
+        write_accuracy_report(report, summary, panel, pictures=pictures)
     return summary
 
 

@@ -43,7 +43,8 @@ def build_parser() -> argparse.ArgumentParser:
         help="walls as a map of this resolution [m] shows them",
     )
     accuracy.add_argument("--cars", action="store_true", help="score the maps with cars on the streets")
-    accuracy.add_argument("--report", type=Path, help="folder for pictures and where the error sits")
+    accuracy.add_argument("--report", type=Path, help="folder for tables, where the error sits, and pictures")
+    accuracy.add_argument("--no-pictures", action="store_true", help="report without pictures of maps")
     _add_common(accuracy)
     accuracy.set_defaults(run=_run_accuracy)
 
@@ -52,6 +53,7 @@ def build_parser() -> argparse.ArgumentParser:
     reuse.add_argument("--ratios", type=_ratios, required=True, metavar="R,R", help="of reuse, like 0,0.5,0.98")
     _add_pairs(reuse, "test", "maps to answer, evenly over the scenes")
     reuse.add_argument("--flight", type=Path, metavar="DIR", help="also the change from frame to frame along a flight")
+    reuse.add_argument("--pictures", type=int, default=3, metavar="N", help="pairs that the report has pictures of (3)")
     reuse.set_defaults(run=_run_reuse)
 
     similarity = commands.add_parser("similarity", help="how alike streets must be for their midpoint to be kept")
@@ -135,6 +137,7 @@ def _run_accuracy(args: argparse.Namespace) -> int:
         args.data, args.split, methods=args.methods, seed=args.seed, map_resolution=args.map_resolution,
         model=ModelChoice(args.model, args.reuse_ratio, args.static_steps, args.temperature, args.steps),
         cars=args.cars, device=args.device, limit=args.limit, radiounets=args.radiounet, report=args.report,
+        pictures=not args.no_pictures,
     )  # fmt: skip
     print("\n".join([accuracy_head(result), "", *accuracy_tables(result)]))
     return _finish(args, result)
@@ -144,7 +147,9 @@ def _run_reuse(args: argparse.Namespace) -> int:
     from rdflux_ros.evaluation.reuse import evaluate_reuse
     from rdflux_ros.evaluation.reuse_report import reuse_lines
 
-    result = evaluate_reuse(args.data, args.scenario, args.ratios, flight=args.flight, **_pairs(args))
+    result = evaluate_reuse(
+        args.data, args.scenario, args.ratios, flight=args.flight, pictures=args.pictures, **_pairs(args)
+    )
     print("\n".join(reuse_lines(result)))
     return _finish(args, result)
 

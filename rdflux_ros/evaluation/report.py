@@ -160,6 +160,8 @@ def write_accuracy_report(
     folder: Path,
     summary: dict[str, Any],
     panel: Callable[[int, str], Panel],
+    *,
+    pictures: bool = True,
 ) -> None:
     """Write ``report.md`` with tables, where the error sits, and pictures of each method's maps from bad to good.
 
@@ -191,7 +193,7 @@ def write_accuracy_report(
     for name, rows in error_tables(summary).items():
         lines += ["", f"By {name}:", "", table(head, rows)]
     names = summary["nmse"]["maps"]
-    for method in summary["methods"]:
+    for method in summary["methods"] if pictures else ():
         errors = summary["nmse"][method]
         chosen = _worst_and_spread(errors)
         write_picture(folder / f"{method}.png", [panel(number, method) for number in chosen])

@@ -32,7 +32,7 @@ SCENARIOS: dict[str, Callable[[Split, Sample, int], Sample]] = {
 """From split, map and seed to the origin: another transmitter of the same streets, the same without cars, or another
 transmitter of other streets."""
 PICTURES = 3
-"""Pairs of which there is a picture."""
+"""Pairs of which a report has pictures."""
 
 
 def evaluate_reuse(
@@ -49,6 +49,7 @@ def evaluate_reuse(
     flight: Path | None = None,
     journal: Path | None = None,
     report: Path | None = None,
+    pictures: int = PICTURES,
 ) -> dict[str, Any]:
     """Score what is kept from one map for another, at each ratio.
 
@@ -70,6 +71,8 @@ def evaluate_reuse(
         File that results are kept in as they come; with the same settings it is gone on with. The flight's are beside.
     report
         Folder for tables, plots and pictures.
+    pictures
+        Pairs of which it has some.
 
     Raises
     ------
@@ -109,11 +112,11 @@ def evaluate_reuse(
         "seed": seed,
     }
     kept = opened(journal, settings)
-    pictured = {maps.names[k] for k in chosen[:: max(1, len(chosen) // PICTURES)][:PICTURES]} if report else set()
-    pictures = {name: report / f"{name}.png" for name in sorted(pictured)} if report else {}
+    pictured = [maps.names[k] for k in chosen[:: max(1, len(chosen) // max(1, pictures))][:pictures]]
+    files = {} if report is None else {name: report / f"{name}.png" for name in pictured}
     for index in tqdm(chosen, desc=f"reuse, {scenario}", unit="pair", dynamic_ncols=True):
         name = maps.names[index]
-        picture = pictures.get(name)
+        picture = files.get(name)
         if name in kept.results and (picture is None or picture.is_file()):
             continue
         here = maps[index]
@@ -140,7 +143,7 @@ def evaluate_reuse(
     if report is not None:
         from rdflux_ros.evaluation.reuse_report import write_reuse_report
 
-        write_reuse_report(report, summary, list(pictures.values()))
+        write_reuse_report(report, summary, list(files.values()))
     return summary
 
 
