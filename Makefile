@@ -30,7 +30,7 @@ RUN = PATH="$(BIN):$$PATH" AMENT_PREFIX_PATH="$(VENV)" ROS_AUTOMATIC_DISCOVERY_R
 .PHONY: help demo train results test lint venv clean
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-6s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-7s %s\n", $$1, $$2}' Makefile
 
 demo: venv  ## play a flight over Krems to the real mapper and score what it answers (two minutes; results in demo_output/)
 	@$(RUN) $(BIN)/python -m rdflux_ros.node.demo $(ARGS)
@@ -47,7 +47,7 @@ RATIOS := 0,0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8,0.9,0.95,0.98,0.99
 PAIRS ?= 17
 EVALUATE = $(RUN) OMP_NUM_THREADS=1 $(BIN)/python -m rdflux_ros.evaluation.evaluate
 
-results: venv  ## measure it all on DATA=path/to/city and write docs/results.md (hours on a CPU; goes on where it was)
+results: venv  ## measure it all on DATA=path/to/city and write docs/results.md (an hour or two on a CPU; most of it goes on where it was)
 	@test -d "$(DATA)" || { echo "make results DATA=path/to/city: a dataset in RadioMapSeer's layout with heights"; exit 2; }
 	@$(EVALUATE) accuracy --data $(DATA) --no-pictures --json runs/results/accuracy.json --report docs/results/accuracy \
 	  --methods physics,full,full_1,full_2,full_5,full_10,vanilla,flux,aligned,other_midpoint,no_midpoint

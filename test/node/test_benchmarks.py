@@ -8,11 +8,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import strategies as st
 
 from rdflux_ros.node import benchmark
+from rdflux_ros.node.benchmarks import soak
 from rdflux_ros.node.benchmarks.fuzz import fuzz
 from rdflux_ros.node.fuzzing.property import Property
 
@@ -66,6 +68,19 @@ def test_a_soak_counts_what_happens(ros_environment: dict[str, str], tmp_path: P
         assert one["end"]["memory_kib"] > 50_000 and one["end"]["threads"] > 1 and one["end"]["handles"] > 3
     assert parts[0][0]["heard"] >= 12 and parts[0][0]["answered"] >= 12
     assert "growth of memory" in done.stdout
+
+
+def test_the_trend_of_memory_is_that_of_most_samples() -> None:
+    def run(memory: list[int]) -> dict[str, Any]:
+        return {"samples": [[10 * k, 1000 + 20 * k, one] for k, one in enumerate(memory)]}
+
+    flat = [1000] * 40
+    assert soak.trend(run(flat)) == 0.0
+    assert soak.trend(run([1400 if k % 7 == 0 else 1000 for k in range(40)])) == pytest.approx(0.0, abs=0.01)
+    assert soak.trend(run([1000 + 5 * k for k in range(41)])) == pytest.approx(0.2)
+    assert soak.trend(run(flat[:5])) is None
+    early = {"samples": [[0, 10, 100], *run(flat)["samples"]]}
+    assert soak.trend(early) == 0.0, "the warm-up is left out"
 
 
 def test_a_soak_that_was_stopped_goes_on(ros_environment: dict[str, str], tmp_path: Path) -> None:
