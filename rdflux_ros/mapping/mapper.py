@@ -482,7 +482,8 @@ class RadioMapper:
         """How far off the k-th answer of a batch may be [256, 256] dB; None where nobody asks, or no law knows."""
         if self._laws is None or batch.physics_db is None or batch.visible is None:
             return None
-        law = self._laws.law("flux" if method == "flux" else "physics", self._map().grid.resolution)
+        fitted = method == "flux" and self.config.aligned  # the frozen stage errs like the physics layer
+        law = self._laws.law("flux" if fitted else "physics", self._map().grid.resolution)
         return None if law is None else law.stddev(pathloss_db, batch.physics_db[k], batch.visible[k], z)
 
     def _obstacle_cells(self, asked: Sequence[Asked]) -> NDArray[np.bool_]:
