@@ -1,8 +1,9 @@
 """A soak: the mapper's process under poses for hours, with everything that happens to one on the way.
 
-First --poses answers by a tiny model over a hamlet, each pose sent when the last is answered; then --minutes of poses
-at 20 Hz over a town to the shipped model, of which the latest wins. On the way: maps that change, regions that are
-crossed, stamps that jump back, poses that cannot be answered, deactivation and activation with a pose in flight.
+First --poses answers by a tiny model over a hamlet without reflections, each pose sent when the last is answered; then
+--minutes of poses at 20 Hz over a town to the shipped model, of which the latest wins. On the way: maps that change,
+regions that are crossed, stamps that jump back, poses that cannot be answered, deactivation and activation with a pose
+in flight.
 Printed for each run: answers by method, poses dropped by cause, resident memory at the end of the warm-up, at the end
 and by its trend, threads, file handles. Progress is kept in the JSON file: stopped or killed, the same command goes on
 where it was, with a new process.
@@ -17,7 +18,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +40,8 @@ GROWTH_GOAL = 0.01
 """Most that resident memory may grow after the warm-up, by its trend."""
 FEW = 10
 """Samples that make no trend."""
+LIGHT: dict[str, object] = {"reflection_order": 0, "reuse_ratio": 0.99}
+"""Of the first part's mapper: the least computation that a pose can take, so that more poses fit in an hour."""
 CACHE_SIZE = 8
 """Regions that the mapper keeps: few, so that the cache is full soon and its growth is not taken for a leak."""
 
@@ -153,14 +156,14 @@ def soak(progress: Progress, poses: int, minutes: float, device: str, namespace:
             model = model_file(Path(folder) / "tiny.safetensors")
             with tqdm(total=left, desc=FULL_RATE, unit="answer", dynamic_ncols=True) as bar:
                 _part(
-                    progress, FULL_RATE, str(model), HAMLET, place,
+                    progress, FULL_RATE, {"model": str(model), **LIGHT}, HAMLET, place,
                     lambda flight, save: at_full_rate(flight, left, bar, save),
                 )  # fmt: skip
         rest = 60.0 * minutes - progress.done(FIXED_RATE, "seconds")
         if rest > 0:
             with tqdm(total=round(rest), desc=FIXED_RATE, unit="s", dynamic_ncols=True) as bar:
                 _part(
-                    progress, FIXED_RATE, SHIPPED, TOWN, place,
+                    progress, FIXED_RATE, {"model": SHIPPED}, TOWN, place,
                     lambda flight, save: at_20_hz(flight, rest, bar, save),
                 )  # fmt: skip
 
@@ -168,7 +171,7 @@ def soak(progress: Progress, poses: int, minutes: float, device: str, namespace:
 def _part(
     progress: Progress,
     part: str,
-    model: str,
+    given: Mapping[str, object],
     over: Town,
     place: tuple[str, str, str],
     fly: Callable[[Flight, Callable[[], None]], None],
@@ -177,12 +180,14 @@ def _part(
     device, folder, namespace = place
     run, log = Run(), Path(folder) / "mapper.log"
     parameters: dict[str, object] = {
-        "model": model,
+        **given,
         "device": device,
         "max_rate_hz": 1000.0,
         "cache_size": CACHE_SIZE,
     }
-    save = progress.saver(part, {"model": Path(model).name, "warm_up": WARM_UP, "cache_size": CACHE_SIZE}, run)
+    save = progress.saver(
+        part, {"model": Path(str(given["model"])).name, "warm_up": WARM_UP, "cache_size": CACHE_SIZE}, run
+    )
     with ros_node("benchmark", namespace) as node, mapper_process(parameters, log, namespace) as process:
         try:
             flight = Flight(node, process, log, run, over)
