@@ -8,6 +8,7 @@ along the edge the detour is sqrt((D_T + D_R)^2 + a^2) long.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -16,7 +17,7 @@ from torch import Tensor
 from rdflux_ros.propagation.facades import CORNER_REACH, Corners, Facades, clear_of_edges, receivers
 from rdflux_ros.propagation.materials import amplitude_p, amplitude_s
 from rdflux_ros.propagation.profiles import RADIAL_STEP, Profiles
-from rdflux_ros.propagation.wedge import wedge_gain
+from rdflux_ros.propagation.wedge import wedge_terms
 from rdflux_ros.radio.grid import WINDOW_M
 from rdflux_ros.radio.units import FREE_SPACE, RECEIVER_HEIGHT
 
@@ -27,6 +28,8 @@ SIGHT_TOLERANCE = 0.3
 FULL_TURN = 2 * math.pi
 ROOF_EXTERIOR = 1.5
 """Roof edges are right angles: n = 3/2."""
+PATHS_AT_A_TIME, CELLS_AT_A_TIME = 65536, 8192
+"""On a CPU: what a step makes of so many, its next finds in the cache."""
 
 
 def diffraction(facades: Facades, profiles: Profiles) -> Tensor:
@@ -45,9 +48,16 @@ def over_roofs(facades: Facades, profiles: Profiles, shadow: Tensor) -> tuple[Te
     Returns flat indices into [B, 65536] and the path gain there.
     """
     index = shadow.view(-1).nonzero()[:, 0]
-    batch, cell = index // shadow.shape[1], index % shadow.shape[1]
     if not len(index) or not len(facades.lines):
         return index[:0], profiles.distance.view(-1)[:0]
+    parts = _in_parts(len(index), CELLS_AT_A_TIME, index.device)
+    return index, torch.cat([_over_roofs(facades, profiles, index[part]) for part in parts])
+
+
+def _over_roofs(facades: Facades, profiles: Profiles, index: Tensor) -> Tensor:
+    """Path gain of some of the shadow's cells."""
+    cells = profiles.distance.shape[1]
+    batch, cell = index // cells, index % cells
     x, y = (axis[cell] for axis in receivers(index.device))
     tx, ty, tz = profiles.transmitters[batch].unbind(1)
     azimuth, radius = profiles.azimuth.view(-1)[index], profiles.radius.view(-1)[index]
@@ -57,7 +67,13 @@ def over_roofs(facades: Facades, profiles: Profiles, shadow: Tensor) -> tuple[Te
     line = facades.lines[facades.wall_at(tx + (x - tx) * share, ty + (y - ty) * share)]
     power, qx, qy = roof_edge_gain(line, roof, (tx, ty, tz), (x, y))
     clear = _in_sight(facades, (qx, qy, roof), (x, y))
-    return index, torch.where(clear, power, 0.0)
+    return torch.where(clear, power, 0.0)
+
+
+def _in_parts(count: int, size: int, device: torch.device) -> Iterator[slice]:
+    """Slices of `size` on a CPU; one on a GPU, which has no use for a cache but for long vectors."""
+    size = size if device.type == "cpu" else max(count, 1)
+    return (slice(start, start + size) for start in range(0, max(count, 1), size))
 
 
 def roof_edge_gain(
@@ -96,9 +112,9 @@ def roof_edge_gain(
     cos_roof, cos_wall = up_t.abs() / d_t * sin_edge, out_t.abs() / d_t * sin_edge
     cos_0, cos_n = torch.where(from_wall, cos_wall, cos_roof), torch.where(from_wall, cos_roof, cos_wall)
     span = s_t * s_r / length * sin_edge * sin_edge
-    geometry = (ROOF_EXTERIOR, incidence, departure, span, sin_edge)
-    soft = wedge_gain(*geometry, amplitude_s(cos_0), amplitude_s(cos_n))
-    hard = wedge_gain(*geometry, amplitude_p(cos_0), amplitude_p(cos_n))
+    terms = wedge_terms(ROOF_EXTERIOR, incidence, departure, span, sin_edge)
+    soft = terms.gain(amplitude_s(cos_0), amplitude_s(cos_n))
+    hard = terms.gain(amplitude_p(cos_0), amplitude_p(cos_n))
     # share of the vertically polarised field that lies along the edge
     rise, run = (up_t / d_t * sin_edge) ** 2, (along / length) ** 2
     share_soft = (rise * run / ((1 - rise) * (1 - run)).clamp_min(1e-6)).clamp(0, 1)
@@ -114,8 +130,17 @@ def round_corners(facades: Facades, profiles: Profiles, shadow: Tensor) -> tuple
     """
     lit = _lit_corners(facades, profiles)
     pair, cell = _pairs(facades.corners, lit)
-    index = (lit.batch * shadow.shape[1]).index_select(0, pair) + cell
-    dark = shadow.view(-1).index_select(0, index).nonzero()[:, 0]
+    dark = shadow.view(-1)
+    parts = _in_parts(len(pair), PATHS_AT_A_TIME, pair.device)
+    found = [_round_corners(lit, pair[part], cell[part], dark) for part in parts]
+    index, power = zip(*found, strict=True)
+    return torch.cat(index), torch.cat(power)
+
+
+def _round_corners(lit: LitCorners, pair: Tensor, cell: Tensor, shadow: Tensor) -> tuple[Tensor, Tensor]:
+    """Indices into `shadow` [B * 65536] and path gains of the paths of some pairs that end there."""
+    index = (lit.batch * WINDOW_M**2).index_select(0, pair) + cell
+    dark = shadow.index_select(0, index).nonzero()[:, 0]
     pair, cell, index = pair.index_select(0, dark), cell.index_select(0, dark), index.index_select(0, dark)
     x, y, z, d_t, lowest, highest = lit.place.index_select(0, pair).unbind(1)
     ex, ey = (cell % WINDOW_M) + 0.5 - x, (cell // WINDOW_M) + 0.5 - y
@@ -134,7 +159,7 @@ def round_corners(facades: Facades, profiles: Profiles, shadow: Tensor) -> tuple
     span = s_t * s_r / (s_t + s_r) * sin_edge * sin_edge
     r_0, r_n = amplitude_s(cos_0 * sin_edge), amplitude_s(cos_n * sin_edge)
     spread = FREE_SPACE / (s_t * s_r * (s_t + s_r))
-    power = wedge_gain(exterior, incidence, departure, span, sin_edge, r_0, r_n) * spread
+    power = wedge_terms(exterior, incidence, departure, span, sin_edge).gain(r_0, r_n) * spread
     return index, torch.where(outside, power, 0.0)
 
 
