@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import threading
 import time
@@ -16,7 +17,6 @@ from numpy.typing import NDArray
 from rdflux_ros.mapping.inputs import HeightMap, InputError, OccupancyInput, Pose, StreetMap, street_map
 from rdflux_ros.mapping.path import AlongPath, along_path
 from rdflux_ros.mapping.servers import Served, Servers
-from rdflux_ros.node.memory import give_back_memory
 from rdflux_ros.node.parameters import Settings
 from rdflux_ros.node.worker import Mailbox
 from rdflux_ros.radio.radio_map import RadioMap
@@ -188,7 +188,7 @@ class Computing:
         self._occupancy = occupancy
         self.mapper.set_streets(streets)
         self._servers.forget_maps()
-        give_back_memory()
+        _give_back_memory()
         self._mailbox.hold("map", time.monotonic() - start)  # half of the time is the poses', however fast maps come
         return streets
 
@@ -256,3 +256,10 @@ def _spare_cores() -> int:
     """How many threads leave a core to the rest of the system."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(max(cores - 1, 1), MOST_THREADS)
+
+
+def _give_back_memory() -> None:
+    """What a new map needed for a moment goes back to the system; glibc would keep it, a little more each time."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:  # elsewhere the allocator is another
+        trim(0)

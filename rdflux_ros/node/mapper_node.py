@@ -49,11 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         print(HELP + as_help(), end="")
         return 0
-    stop = StopRequest()
-    from rdflux_ros.node.memory import share_arenas
-
-    share_arenas()
-    code = spin("mapper", _node, arguments, stop)
+    code = spin("mapper", _node, arguments, StopRequest())
     leave(code)  # the worker may still be inside torch, which an ordinary exit would tear down under it
 
 
