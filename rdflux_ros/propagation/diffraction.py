@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from rdflux_ros.propagation.facades import CORNER_REACH, Corners, Facades, clear_of_edges, receivers
+from rdflux_ros.propagation.facades import CORNER_REACH, Corners, Facades, clear_of_edges
 from rdflux_ros.propagation.materials import amplitude_p, amplitude_s
 from rdflux_ros.propagation.profiles import RADIAL_STEP, Profiles
 from rdflux_ros.propagation.wedge import wedge_terms
@@ -58,7 +58,7 @@ def _over_roofs(facades: Facades, profiles: Profiles, index: Tensor) -> Tensor:
     """Path gain of some of the shadow's cells."""
     cells = profiles.distance.shape[1]
     batch, cell = index // cells, index % cells
-    x, y = (axis[cell] for axis in receivers(index.device))
+    x, y = (cell % WINDOW_M) + 0.5, (cell // WINDOW_M) + 0.5
     tx, ty, tz = profiles.transmitters[batch].unbind(1)
     azimuth, radius = profiles.azimuth.view(-1)[index], profiles.radius.view(-1)[index]
     edge = profiles.edge[batch, azimuth, radius]
@@ -71,7 +71,7 @@ def _over_roofs(facades: Facades, profiles: Profiles, index: Tensor) -> Tensor:
 
 
 def _in_parts(count: int, size: int, device: torch.device) -> Iterator[slice]:
-    """Slices of `size` on a CPU; one on a GPU, which has no use for a cache but for long vectors."""
+    """At least one: slices of `size` on a CPU; all in one on a GPU, which wants long vectors and not a cache."""
     size = size if device.type == "cpu" else max(count, 1)
     return (slice(start, start + size) for start in range(0, max(count, 1), size))
 
@@ -130,9 +130,8 @@ def round_corners(facades: Facades, profiles: Profiles, shadow: Tensor) -> tuple
     """
     lit = _lit_corners(facades, profiles)
     pair, cell = _pairs(facades.corners, lit)
-    dark = shadow.view(-1)
     parts = _in_parts(len(pair), PATHS_AT_A_TIME, pair.device)
-    found = [_round_corners(lit, pair[part], cell[part], dark) for part in parts]
+    found = [_round_corners(lit, pair[part], cell[part], shadow.view(-1)) for part in parts]
     index, power = zip(*found, strict=True)
     return torch.cat(index), torch.cat(power)
 
