@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from rdflux_ros.model.config import ModelConfig
-from rdflux_ros.propagation.facades import Facades, receivers
+from rdflux_ros.propagation.facades import Facades
 from rdflux_ros.propagation.physics_layer import PathGains
+from rdflux_ros.propagation.raster import receivers
 from rdflux_ros.radio.grid import WINDOW_M
 from rdflux_ros.radio.units import FLOOR_GAIN_DB, FREE_SPACE, GREY_SPAN_DB, RECEIVER_HEIGHT
 from rdflux_ros.settings import SettingError

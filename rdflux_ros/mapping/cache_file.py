@@ -18,9 +18,10 @@ from torch import Tensor
 from rdflux_ros.flux.pipeline import StreetsPart
 from rdflux_ros.mapping.inputs import InputError
 from rdflux_ros.networks.condition import Condition
-from rdflux_ros.propagation.facades import Corners, Facades
+from rdflux_ros.propagation.edges import Corners, RoofEdges
+from rdflux_ros.propagation.facades import Facades
 
-TABLE = "static_parts_1"
+TABLE = "static_parts_2"
 """Another number whenever the content of a row changes."""
 COMPRESSION = 1
 """Of zlib: rasters of streets shrink to a fifth at once, and more effort would keep poses waiting."""
@@ -109,12 +110,12 @@ _NEXT = f"(SELECT COALESCE(MAX(used), 0) + 1 FROM {TABLE})"
 
 
 def _tensors(facades: Facades, buildings: NDArray[np.bool_], streets: StreetsPart | None) -> dict[str, Tensor]:
-    corners = facades.corners
     found = {
         "resolution": torch.tensor(facades.resolution, dtype=torch.float64),
         "buildings": torch.from_numpy(buildings),
         **{f"facades.{f.name}": getattr(facades, f.name) for f in fields(facades) if f.name not in _APART},
-        **{f"corners.{f.name}": getattr(corners, f.name) for f in fields(corners)},
+        **{f"corners.{f.name}": getattr(facades.corners, f.name) for f in fields(Corners)},
+        **{f"roof_edges.{f.name}": getattr(facades.roof_edges, f.name) for f in fields(RoofEdges)},
     }
     if streets is not None:
         condition = streets.condition
@@ -127,8 +128,9 @@ def _tensors(facades: Facades, buildings: NDArray[np.bool_], streets: StreetsPar
 
 def _content(tensors: dict[str, Tensor]) -> Content:
     corners = Corners(**{f.name: tensors[f"corners.{f.name}"] for f in fields(Corners)})
+    roof_edges = RoofEdges(**{f.name: tensors[f"roof_edges.{f.name}"] for f in fields(RoofEdges)})
     own = {f.name: tensors[f"facades.{f.name}"] for f in fields(Facades) if f.name not in _APART}
-    facades = Facades(resolution=float(tensors["resolution"]), corners=corners, **own)
+    facades = Facades(resolution=float(tensors["resolution"]), corners=corners, roof_edges=roof_edges, **own)
     streets = None
     if "midpoint" in tensors:
         levels = range(sum(name.startswith("keys.") for name in tensors))
@@ -142,5 +144,5 @@ def _content(tensors: dict[str, Tensor]) -> Content:
     return facades, tensors["buildings"].numpy(), streets
 
 
-_APART = ("resolution", "corners")
+_APART = ("resolution", "corners", "roof_edges")
 """Fields of `Facades` that are no tensors."""

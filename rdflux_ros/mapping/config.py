@@ -91,4 +91,6 @@ class MapperConfig:
     cache_size: int = setting(100, "regions whose static part is kept in memory", minimum=1, maximum=10_000)
     cache_file: str = setting("", "file that keeps static parts, so that a restart is warm; empty: none")
     cache_file_size: int = setting(1000, "regions kept in cache_file", minimum=1, maximum=1_000_000)
-    reflection_order: int = setting(4, "walls a reflected ray may meet", minimum=0, maximum=6)
+    reflection_order: int = setting(
+        4, "walls that a reflected ray may meet, the ground counted as one", minimum=0, maximum=6
+    )

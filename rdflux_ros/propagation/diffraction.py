@@ -14,17 +14,25 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from rdflux_ros.propagation.facades import CORNER_REACH, Corners, Facades, clear_of_edges
+from rdflux_ros.propagation.edges import REACH, Corners, RoofEdges
+from rdflux_ros.propagation.facades import Facades
 from rdflux_ros.propagation.materials import amplitude_p, amplitude_s
-from rdflux_ros.propagation.profiles import RADIAL_STEP, Profiles
+from rdflux_ros.propagation.profiles import Profiles
+from rdflux_ros.propagation.raster import clear_of_edges
 from rdflux_ros.propagation.wedge import wedge_terms
 from rdflux_ros.radio.grid import WINDOW_M
 from rdflux_ros.radio.units import FREE_SPACE, RECEIVER_HEIGHT
 
-SIGHT_SAMPLES = 24
+SIGHT_SAMPLES = 16
 """Points between edge and receiver that must be free."""
 SIGHT_TOLERANCE = 0.3
 """What may stand into the way from the edge to the receiver [m]: the raster's doubt."""
+LIT_TOLERANCE = 0.1
+"""What may stand into the way from the transmitter to a roof edge [m]."""
+PAST_THE_END = 0.5
+"""Roof edges reach this far past their ends [m], where they meet the next one."""
+OWN_WALL = 0.5
+"""So near to its wall [m], a way from a roof edge is not hidden by the wall."""
 FULL_TURN = 2 * math.pi
 ROOF_EXTERIOR = 1.5
 """Roof edges are right angles: n = 3/2."""
@@ -36,38 +44,64 @@ def diffraction(facades: Facades, profiles: Profiles) -> Tensor:
     """Path gain [B, 65536] of all first-order diffracted paths into shadowed free cells, powers added."""
     shadow = ~profiles.visible & facades.free
     gain = torch.zeros_like(profiles.distance).view(-1)
-    for mechanism in (over_roofs, round_corners):
+    for mechanism in (over_roof_edges, round_corners):
         index, power = mechanism(facades, profiles, shadow)
         gain.index_add_(0, index, power)
     return gain.view(shadow.shape)
 
 
-def over_roofs(facades: Facades, profiles: Profiles, shadow: Tensor) -> tuple[Tensor, Tensor]:
-    """Over the edge that hides the transmitter in the receiver's vertical plane.
+def over_roof_edges(facades: Facades, profiles: Profiles, shadow: Tensor) -> tuple[Tensor, Tensor]:
+    """Over every upper edge of a wall that transmitter and receiver both see: of what hides one, or stands opposite.
 
-    Returns flat indices into [B, 65536] and the path gain there.
+    Returns flat indices into [B, 65536], some of them many times, and the path gain of each path.
     """
-    index = shadow.view(-1).nonzero()[:, 0]
-    if not len(index) or not len(facades.lines):
-        return index[:0], profiles.distance.view(-1)[:0]
-    parts = _in_parts(len(index), CELLS_AT_A_TIME, index.device)
-    return index, torch.cat([_over_roofs(facades, profiles, index[part]) for part in parts])
+    edges = facades.roof_edges
+    places = [_on_edges(edges, *member) for member in zip(profiles.transmitters, shadow, strict=True)]
+    edge = torch.cat([edge for edge, _ in places])
+    index = torch.cat([cell + batch * WINDOW_M**2 for batch, (_, cell) in enumerate(places)])
+    parts = _in_parts(len(edge), CELLS_AT_A_TIME, edge.device)
+    return index, torch.cat([_over_roof_edges(facades, profiles, edge[part], index[part]) for part in parts])
 
 
-def _over_roofs(facades: Facades, profiles: Profiles, index: Tensor) -> Tensor:
-    """Path gain of some of the shadow's cells."""
+def _on_edges(edges: RoofEdges, transmitter: Tensor, shadow: Tensor) -> tuple[Tensor, Tensor]:
+    """(edge, cell) where the detour to a shadowed cell touches an edge between its ends."""
+    tx, ty, tz = transmitter
+    nx, ny, offset = edges.line.T
+    out_t, up_t = nx * tx + ny * ty - offset, tz - edges.roof
+    along_t = nx * ty - ny * tx
+    d_t = torch.hypot(out_t, up_t).clamp_min(0.1)
+    lit = (out_t > 0) | (up_t > 0)  # from before the wall, or from above
+    low, high = edges.ends[:, 0] - PAST_THE_END, torch.where(lit, edges.ends[:, 1] + PAST_THE_END, -math.inf)
+    place = torch.stack([nx, ny, offset, low, high, (RECEIVER_HEIGHT - edges.roof) ** 2, d_t, along_t], 1)
+    found = []
+    for part in _in_parts(len(edges.seen), PATHS_AT_A_TIME, edges.seen.device):
+        dark = shadow.index_select(0, edges.seen[part]).nonzero()[:, 0] + part.start
+        cell = edges.seen.index_select(0, dark)
+        edge = torch.bucketize(dark, edges.first, right=True, out_int32=True) - 1
+        nx, ny, offset, low, high, down_2, d_t, along_t = place.index_select(0, edge).unbind(1)
+        x, y = (cell % WINDOW_M) + 0.5, (cell // WINDOW_M) + 0.5
+        out_r = nx * x + ny * y - offset
+        at = along_t + (nx * y - ny * x - along_t) * d_t / (d_t + torch.sqrt(out_r * out_r + down_2))
+        on_edge = ((at > low) & (at < high) & (out_r > 0)).nonzero()[:, 0]
+        found.append((edge.index_select(0, on_edge), cell.index_select(0, on_edge)))
+    return torch.cat([edge for edge, _ in found]), torch.cat([cell for _, cell in found]).long()
+
+
+def _over_roof_edges(facades: Facades, profiles: Profiles, edge: Tensor, index: Tensor) -> Tensor:
+    """Path gain over some edges to some cells; 0 where the transmitter does not see the place."""
     cells = profiles.distance.shape[1]
     batch, cell = index // cells, index % cells
     x, y = (cell % WINDOW_M) + 0.5, (cell // WINDOW_M) + 0.5
     tx, ty, tz = profiles.transmitters[batch].unbind(1)
-    azimuth, radius = profiles.azimuth.view(-1)[index], profiles.radius.view(-1)[index]
-    edge = profiles.edge[batch, azimuth, radius]
-    roof = profiles.heights[batch, azimuth, edge]
-    share = (edge + 0.5) * RADIAL_STEP / profiles.distance.view(-1)[index]
-    line = facades.lines[facades.wall_at(tx + (x - tx) * share, ty + (y - ty) * share)]
+    line, roof = facades.roof_edges.line[edge], facades.roof_edges.roof[edge]
     power, qx, qy = roof_edge_gain(line, roof, (tx, ty, tz), (x, y))
-    clear = _in_sight(facades, (qx, qy, roof), (x, y))
-    return torch.where(clear, power, 0.0)
+    far = torch.hypot(qx - tx, qy - ty)
+    aside = clear_of_edges(facades.resolution)
+    dx, dy = qx + aside * line[:, 0] - tx, qy + aside * line[:, 1] - ty
+    lit = tz + profiles.horizon_towards(batch, dx, dy, far - 2 * aside) * far <= roof + LIT_TOLERANCE
+    out_r = line[:, 0] * x + line[:, 1] * y - line[:, 2]
+    lit &= _in_sight(facades, (qx, qy, roof), (x, y), out_r)
+    return torch.where(lit, power, 0.0)
 
 
 def _in_parts(count: int, size: int, device: torch.device) -> Iterator[slice]:
@@ -221,7 +255,7 @@ def _pairs(corners: Corners, lit: LitCorners) -> tuple[Tensor, Tensor]:
 
     def distance(height: Tensor) -> Tensor:
         reached = d_t * (height - RECEIVER_HEIGHT) / (z - height).clamp_min(1e-3)
-        return torch.where(z > height, reached, CORNER_REACH).clamp(0, CORNER_REACH)
+        return torch.where(z > height, reached, REACH).clamp(0, REACH)
 
     rows = corners.within[lit.corner]
     start = rows.gather(1, distance(lowest).long()[:, None])[:, 0]
@@ -240,12 +274,15 @@ def _turn(opposite: Tensor, adjacent: Tensor) -> Tensor:
     return torch.where(angle < 0, angle + FULL_TURN, angle)
 
 
-def _in_sight(facades: Facades, edge: tuple[Tensor, Tensor, Tensor], receiver: tuple[Tensor, Tensor]) -> Tensor:
-    """Whether nothing stands between edge points and receivers."""
+def _in_sight(
+    facades: Facades, edge: tuple[Tensor, Tensor, Tensor], receiver: tuple[Tensor, Tensor], out: Tensor
+) -> Tensor:
+    """Whether nothing stands between edge points and receivers, which are `out` metres before the edge's wall."""
     (qx, qy, roof), (x, y) = edge, receiver
     plan = torch.hypot(qx - x, qy - y).clamp_min(0.1)
     steps = torch.linspace(0, 1, SIGHT_SAMPLES, device=x.device)[:, None]
-    share = ((1.0 + (plan - 1.7).clamp_min(0.0) * steps) / plan).clamp_max(0.99)
+    first = torch.maximum(1.0 / plan, OWN_WALL / out.clamp_min(0.01)).clamp_max(1.0)
+    share = (first + (1.0 - 0.7 / plan - first).clamp_min(0.0) * steps).clamp_max(0.99)
     height = facades.height_at(qx + (x - qx) * share, qy + (y - qy) * share)
     sight_line = roof + (RECEIVER_HEIGHT - roof) * share
     return (height <= (sight_line + SIGHT_TOLERANCE)).logical_or_(height == 0).all(0)

@@ -26,7 +26,9 @@ T = TypeVar("T")
 class PhysicsConfig:
     """How far the physics layer looks."""
 
-    reflection_order: int = setting(4, "walls that a reflected ray may meet", minimum=0, maximum=6)
+    reflection_order: int = setting(
+        4, "walls that a reflected ray may meet, the ground counted as one", minimum=0, maximum=6
+    )
 
     def __post_init__(self) -> None:
         checked_instance(self)

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from rdflux_ros.propagation.facades import Facades, receivers
+from rdflux_ros.propagation.facades import Facades
+from rdflux_ros.propagation.raster import receivers
 from rdflux_ros.radio.grid import WINDOW_M
 from rdflux_ros.radio.units import RECEIVER_HEIGHT
 

@@ -14,19 +14,20 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from rdflux_ros.propagation.facades import LOWEST_BUILDING, Facades
+from rdflux_ros.propagation.facades import Facades
 from rdflux_ros.propagation.materials import ground_share, wall_share
 from rdflux_ros.propagation.profiles import Profiles
+from rdflux_ros.propagation.raster import LOWEST_BUILDING
 from rdflux_ros.radio.grid import MARGIN_M, WINDOW_M
 from rdflux_ros.radio.units import FREE_SPACE, RECEIVER_HEIGHT
 
 DIRECTIONS = 1536
 STEP = 1.0
 """Distance between samples of a branch [m]."""
-REACH = 220.0
-"""How far a reflected branch runs [m]."""
-STRIDES = (32, 64, 128)
-"""Samples taken at a time; branches that can give no more are dropped between."""
+REACH = (WINDOW_M + 2 * MARGIN_M) * math.sqrt(2)
+"""How far a branch may run before it leaves the raster [m]."""
+STRIDES = (32, 64, 128, 128)
+"""Samples taken at a time, to `REACH` and more; branches that can give no more are dropped between."""
 LEAVING = 2
 """Samples at a reflected branch's start that may still lie in the raster's idea of the wall that it leaves."""
 IMAGES = 4
@@ -68,7 +69,7 @@ class Branches:
 
 
 def reflections(facades: Facades, profiles: Profiles, order: int) -> tuple[Tensor, Tensor]:
-    """Path gain [B, 65536] by up to `order` walls, and the same with a ground bounce (also of the direct path).
+    """Path gain [B, 65536] by up to `order` walls, and with the ground in place of one of them (or by it alone).
 
     Of rays of one image that meet in a cell the strongest stays; the images add.
     """
@@ -76,9 +77,11 @@ def reflections(facades: Facades, profiles: Profiles, order: int) -> tuple[Tenso
     shape = profiles.distance.shape
     direct = torch.zeros_like(profiles.distance)
     bounced = direct_ground_bounce(facades, profiles)
+    if not order or not len(facades.lines):
+        return direct, bounced
     branches = _fan(transmitters)
     for met in range(order + 1):
-        if not len(branches) or not len(facades.lines):
+        if not len(branches):
             break
         by_wall, by_ground = (torch.zeros(shape[0] * IMAGES * shape[1], device=direct.device) for _ in range(2))
         branches = _march(facades, branches, by_wall, by_ground, last=met == order)
@@ -114,7 +117,7 @@ def _march(facades: Facades, branches: Branches, by_wall: Tensor, by_ground: Ten
     first_fan = branches.cosines.shape[1] == 0
     height_before = torch.zeros_like(branches.z)
     done = 0
-    for stride in (*STRIDES, *STRIDES[-1:] * first_fan):
+    for stride in STRIDES:
         t = (torch.arange(done, done + stride, device=device) + 0.5) * STEP
         x = branches.origin[:, :1] + branches.direction[:, :1] * t
         y = branches.origin[:, 1:] + branches.direction[:, 1:] * t
@@ -131,7 +134,8 @@ def _march(facades: Facades, branches: Branches, by_wall: Tensor, by_ground: Ten
         if not first_fan:
             inside = (height == 0) & (x > 0) & (x < WINDOW_M) & (y > 0) & (y < WINDOW_M)
             _deposit(branches, inside, before, unfolded, x, y, by_wall, RECEIVER_HEIGHT)
-            _deposit(branches, inside, before_bounced, unfolded, x, y, by_ground, -RECEIVER_HEIGHT)
+            if not last:  # the ground would be one more
+                _deposit(branches, inside, before_bounced, unfolded, x, y, by_ground, -RECEIVER_HEIGHT)
         if not last:
             lower_roof = torch.cat([height_before[:, None], height[:, :-1]], 1)
             low = torch.maximum(before, (lower_roof - z) / unfolded)
@@ -146,8 +150,7 @@ def _march(facades: Facades, branches: Branches, by_wall: Tensor, by_ground: Ten
                 wall[:, 0] = False
             started.append(_reflected(facades, branches, wall, (low, low_bounced, high), x, y, t))
         done += stride
-        reach = REACH if not first_fan else float(WINDOW_M + 2 * MARGIN_M) * math.sqrt(2)
-        if done >= reach:
+        if done >= REACH:
             break
         # alive: still on the raster, able to clear what it met, and not yet all in the ground
         ex, ey, end, z_ = x[:, -1], y[:, -1], unfolded[:, -1], branches.z

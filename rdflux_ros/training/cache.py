@@ -18,10 +18,13 @@ from numpy.typing import NDArray
 
 import rdflux_ros.flux.conditions
 import rdflux_ros.propagation.diffraction
+import rdflux_ros.propagation.edges
 import rdflux_ros.propagation.facades
 import rdflux_ros.propagation.materials
+import rdflux_ros.propagation.outlines
 import rdflux_ros.propagation.physics_layer
 import rdflux_ros.propagation.profiles
+import rdflux_ros.propagation.raster
 import rdflux_ros.propagation.reflections
 import rdflux_ros.propagation.wedge
 from rdflux_ros.data.radiomapseer import RadioMapSeer, Sample
@@ -38,10 +41,13 @@ MASKS = ("footprint", "cars")
 _SHAPING = (
     rdflux_ros.flux.conditions,
     rdflux_ros.propagation.diffraction,
+    rdflux_ros.propagation.edges,
     rdflux_ros.propagation.facades,
     rdflux_ros.propagation.materials,
+    rdflux_ros.propagation.outlines,
     rdflux_ros.propagation.physics_layer,
     rdflux_ros.propagation.profiles,
+    rdflux_ros.propagation.raster,
     rdflux_ros.propagation.reflections,
     rdflux_ros.propagation.wedge,
 )

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from rdflux_ros.mapping.cache_file import TABLE
 from rdflux_ros.mapping.config import MapperConfig
 from rdflux_ros.mapping.inputs import InputError, OccupancyInput, Pose, street_map
 from rdflux_ros.mapping.mapper import RadioMapper
@@ -67,7 +68,7 @@ def test_the_file_is_bounded_and_can_be_cleared(config: MapperConfig) -> None:
 def test_a_damaged_row_is_made_again(config: MapperConfig) -> None:
     started(config).answer(POSE)
     with sqlite3.connect(config.cache_file) as database:
-        database.execute("UPDATE static_parts_1 SET content = substr(content, 1, length(content) / 2)")
+        database.execute(f"UPDATE {TABLE} SET content = substr(content, 1, length(content) / 2)")
     assert started(config).answer(POSE).cache == "miss"
     assert started(config).answer(POSE).cache == "hit"
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from streets import decibels, streets
 
-from rdflux_ros.propagation.diffraction import diffraction, roof_edge_gain, round_corners
+from rdflux_ros.propagation.diffraction import diffraction, over_roof_edges, roof_edge_gain, round_corners
 from rdflux_ros.propagation.profiles import trace_profiles
 from rdflux_ros.propagation.wedge import transition, wedge_terms
 from rdflux_ros.radio.units import RECEIVER_HEIGHT, WAVELENGTH
@@ -72,6 +72,44 @@ def test_nothing_passes_through_the_roof_to_the_other_side():
     profiles = trace_profiles(facades, torch.tensor([[60.0, 128.0, 10.0]]))
     gain = diffraction(facades, profiles)[0].view(256, 256)
     assert gain[128, 150:240].max() == 0
+
+
+def test_into_a_dark_street_bend_the_roof_that_hides_it_and_the_one_opposite():
+    """Each alone, then both: the powers of the two add up, and no other edge takes part."""
+    near, far = (100, 120, -23, 279, 20), (140, 160, -23, 279, 20)
+    transmitter, cell = torch.tensor([[60.0, 128.5, 40.0]]), 128 * 256 + 135
+
+    def paths(*blocks):
+        facades = streets(*blocks)
+        profiles = trace_profiles(facades, transmitter)
+        assert not profiles.visible[0, cell]
+        index, power = over_roof_edges(facades, profiles, ~profiles.visible & facades.free)
+        return power[(index == cell) & (power > 0)]
+
+    def over(x, outward):
+        line, roof = torch.tensor([[outward, 0.0, outward * x]]), torch.tensor([20.0])
+        at = [tuple(torch.tensor([v]) for v in point) for point in ((60.0, 128.5, 40.0), (135.5, 128.5))]
+        return roof_edge_gain(line, roof, *at)[0].item()
+
+    assert paths(near).tolist() == pytest.approx([over(120.0, 1.0)], rel=0.02)
+    both = paths(near, far)
+    assert sorted(both.tolist()) == pytest.approx(sorted([over(120.0, 1.0), over(140.0, -1.0)]), rel=0.02)
+
+
+def test_a_roof_edge_that_the_transmitter_does_not_see_bends_nothing():
+    """The block opposite is as low as the shadow that the near one casts on it."""
+    facades = streets((100, 120, -23, 279, 20), (140, 160, -23, 279, 8))
+    profiles = trace_profiles(facades, torch.tensor([[60.0, 128.5, 40.0]]))
+    index, power = over_roof_edges(facades, profiles, ~profiles.visible & facades.free)
+    assert ((index == 128 * 256 + 135) & (power > 0)).sum() == 1
+
+
+def test_several_transmitters_bend_as_each_alone():
+    facades = streets((100, 120, 20, 236, 20), (140, 160, 20, 236, 20))
+    both = torch.tensor([[60.0, 128.5, 40.0], [200.0, 70.0, 30.0]])
+    together = diffraction(facades, trace_profiles(facades, both))
+    for alone, position in zip(together, both, strict=True):
+        torch.testing.assert_close(alone, diffraction(facades, trace_profiles(facades, position[None]))[0])
 
 
 def test_round_a_corner_the_shadow_deepens_with_the_angle():

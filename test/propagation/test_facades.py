@@ -5,7 +5,9 @@ import pytest
 import torch
 from streets import raster, streets
 
-from rdflux_ros.propagation.facades import CORNER_REACH, receivers, trace_facades
+from rdflux_ros.propagation.edges import REACH
+from rdflux_ros.propagation.facades import trace_facades
+from rdflux_ros.propagation.raster import receivers
 
 
 def test_a_block_has_four_exact_walls_and_four_corners():
@@ -57,7 +59,7 @@ def test_what_a_corner_sees():
     x, y = receivers()
     corner = int((facades.corners.position - torch.tensor([70.0, 120.0])).norm(dim=1).argmin())
     within = facades.corners.within[corner]
-    seen = facades.corners.seen[within[0] : within[CORNER_REACH]].long()
+    seen = facades.corners.seen[within[0] : within[REACH]].long()
     distance = torch.hypot(x[seen] - 70, y[seen] - 120)
     assert (distance.floor().diff() >= 0).all()  # nearest first, by whole metres
     near = facades.corners.seen[within[0] : within[10]].long()
@@ -74,9 +76,34 @@ def test_what_a_corner_sees():
     assert not cell(92, 100)  # within a building
 
 
-def test_empty_streets_have_neither_walls_nor_corners():
+def test_a_corner_beyond_the_window_sees_no_further_than_any_other():
+    facades = streets((100, 130, 262, 276, 12), (-20, 276, 200, 220, 12))
+    corner = int((facades.corners.position - torch.tensor([100.0, 262.0])).norm(dim=1).argmin())
+    assert facades.corners.position[corner, 1].item() == pytest.approx(262, abs=0.1)
+    within = facades.corners.within[corner]
+    seen = facades.corners.seen[within[0] : within[REACH]].long()
+    _, y = receivers()
+    assert y[seen].max() > 255 and 220 <= y[seen].min() < 225  # from the window's border to the block before it
+
+
+def test_roof_edges_and_what_may_see_them():
+    """A wall's edge is seen from before the wall, past what has less than half its height but not past more."""
+    facades = streets((100, 120, 60, 200, 20), (130, 135, 60, 120, 6), (130, 135, 140, 200, 15))
+    edges = facades.roof_edges
+    high = edges.roof > 19
+    assert high.sum() == 4 and (edges.ends[:, 1] - edges.ends[:, 0])[high].sum().item() == pytest.approx(320, abs=4)
+    east = int((high & (edges.line[:, 0] > 0.99)).nonzero()[0, 0])
+    assert edges.line[east].tolist() == pytest.approx([1, 0, 120], abs=0.05)
+    sees = torch.zeros(65536, dtype=torch.bool)
+    sees[edges.seen[edges.first[east] : edges.first[east + 1]].long()] = True
+    sees = sees.view(256, 256)
+    assert sees[60:200, 121:129].all() and sees[90, 150]
+    assert not sees[170, 137] and not sees[:, :119].any()
+
+
+def test_empty_streets_have_neither_walls_nor_edges():
     facades = streets(resolution=1.0)
-    assert len(facades.walls) == len(facades.corners.roof) == 0 and facades.free.all()
+    assert len(facades.walls) == len(facades.corners.roof) == len(facades.roof_edges.roof) == 0 and facades.free.all()
 
 
 def test_a_raster_of_another_size_is_refused():

@@ -4,9 +4,9 @@ import pytest
 import torch
 from streets import decibels, streets
 
-from rdflux_ros.propagation.facades import receivers
 from rdflux_ros.propagation.materials import ground_share, wall_share
 from rdflux_ros.propagation.profiles import trace_profiles
+from rdflux_ros.propagation.raster import receivers
 from rdflux_ros.propagation.reflections import direct_ground_bounce, reflections
 from rdflux_ros.radio.units import RECEIVER_HEIGHT, WAVELENGTH
 
@@ -27,7 +27,8 @@ def test_one_wall_and_the_ground_against_the_image_method():
     """Walls 25 m high, so that the ray off the wall reaches every receiver in front of it."""
     facades = streets((150, 160, -20, 276, 25))
     profiles = trace_profiles(facades, TRANSMITTER)
-    direct, bounced = reflections(facades, profiles, order=1)
+    direct, alone = reflections(facades, profiles, order=1)
+    _, bounced = reflections(facades, profiles, order=2)
     x, y = receivers()
     front = x < 149
     hit = front & (direct[0] > 0)
@@ -40,6 +41,14 @@ def test_one_wall_and_the_ground_against_the_image_method():
     difference = (decibels(bounced[0]) - decibels(off_the_ground))[hit].abs()
     assert difference.median() < 0.1
     assert direct[0][x > 161].max() == 0  # nothing behind the wall
+    torch.testing.assert_close(alone, direct_ground_bounce(facades, profiles))  # wall and ground are two
+
+
+def test_a_reflection_crosses_the_whole_window():
+    facades = streets((0, 8, -20, 276, 25))
+    profiles = trace_profiles(facades, torch.tensor([[20.0, 128.0, 10.0]]))
+    direct, _ = reflections(facades, profiles, order=1)
+    assert (direct[0].view(256, 256)[120:136, 20:] > 0).all()
 
 
 def test_two_facing_walls_against_the_images_of_images():

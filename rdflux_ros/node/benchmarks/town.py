@@ -56,7 +56,7 @@ class Town:
 
 
 TOWN = Town(street_m=16)
-HAMLET = Town(street_m=104)
+HAMLET = Town(street_m=168)
 """So few houses that the physics layer has little to do: a mapper goes through more poses in an hour."""
 
 

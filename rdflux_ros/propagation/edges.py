@@ -1,0 +1,235 @@
+"""Edges of buildings that bend rays, each with the receivers that see it: corners and roof edges."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields, replace
+from typing import TypeVar
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from rdflux_ros.propagation.outlines import Array, Outline
+from rdflux_ros.propagation.raster import cell_index, clear_of_edges, height_at
+from rdflux_ros.radio.grid import WINDOW_M
+
+SHORTEST_CORNER_SIDE = 1.0
+"""Both sides that meet in a corner are at least this long [m]."""
+BLUNTEST_CORNER = math.radians(15.0)
+"""Outlines that turn by less have no corner there."""
+FREE_STANDING = 1.0
+"""An edge rises this far above what touches it [m]."""
+LOOKOUT_SPACING, LOOKOUT_INSET = 8.0, 0.3
+"""Between the points of a roof edge that what it sees is found from, and from its ends to the outermost [m]."""
+REACH = 300
+"""Edges look this far [m]."""
+AZIMUTHS = 256
+FRACTION_BITS = 4
+"""Of the coordinates of polygons that are filled."""
+
+E = TypeVar("E", "Corners", "RoofEdges")
+
+
+@dataclass(frozen=True)
+class Corners:
+    """Convex vertical edges of buildings, C of them, in window coordinates [m].
+
+    Parameters
+    ----------
+    position
+        [C, 2] x, y.
+    face_0, face_n
+        [C, 2] outward normals of the two faces.
+    interior_angle
+        [C] of the wedge [rad].
+    roof, base
+        [C] height range over which the edge stands free [m].
+    seen, within
+        [S] int32 and [C, REACH + 1] int32: the free cells (row-major) that see corner c in plan between p and q whole
+        metres away are ``seen[within[c, p] : within[c, q]]``.
+    """
+
+    position: Tensor
+    face_0: Tensor
+    face_n: Tensor
+    interior_angle: Tensor
+    roof: Tensor
+    base: Tensor
+    seen: Tensor
+    within: Tensor
+
+    def to(self, device: torch.device | str) -> Corners:
+        """The same on another device."""
+        return _moved(self, device)
+
+
+@dataclass(frozen=True)
+class RoofEdges:
+    """Upper edges of walls, E of them, in window coordinates [m].
+
+    Parameters
+    ----------
+    line
+        [E, 3] outward normal n and offset c of the wall's line n.p = c.
+    ends
+        [E, 2] where the edge begins and ends along the line, as n_x y - n_y x.
+    roof
+        [E] height.
+    seen, first
+        [S] int32 and [E + 1] int32: the free cells (row-major) that may see something of edge e, which buildings of
+        less than half its height hide from none, are ``seen[first[e] : first[e + 1]]``.
+    """
+
+    line: Tensor
+    ends: Tensor
+    roof: Tensor
+    seen: Tensor
+    first: Tensor
+
+    def to(self, device: torch.device | str) -> RoofEdges:
+        """The same on another device."""
+        return _moved(self, device)
+
+
+def _moved(edges: E, device: torch.device | str) -> E:
+    return replace(edges, **{field.name: getattr(edges, field.name).to(device) for field in fields(edges)})
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Where buildings stand: [N, N] int16 heights [cm] at `resolution`, and [65536] which receivers are free."""
+
+    heights_cm: Tensor
+    resolution: float
+    free: NDArray[np.bool_]
+
+    def height(self, points: Tensor) -> Tensor:
+        """Heights [P] at points [P, 2]."""
+        return height_at(self.heights_cm, self.resolution, points[:, 0], points[:, 1])
+
+
+def trace_corners(outlines: list[Outline], plan: Plan) -> Corners:
+    """Convex vertices of the outlines that stand free above what touches them."""
+    rows = [np.zeros((0, 7), np.float32)]
+    for outline in outlines:
+        after, c_after = outline.normals, outline.offsets
+        before, c_before = np.roll(after, 1, 0), np.roll(c_after, 1)
+        sine = before[:, 0] * after[:, 1] - before[:, 1] * after[:, 0]
+        turn = np.arctan2(sine, (before * after).sum(1))
+        long = (outline.length >= SHORTEST_CORNER_SIDE) & (np.roll(outline.length, 1) >= SHORTEST_CORNER_SIDE)
+        # the building lies to the right, so its corners turn right; a spike has no edge to speak of
+        kept = long & (turn < -BLUNTEST_CORNER) & (turn > BLUNTEST_CORNER - math.pi)
+        crossing = np.stack(
+            [c_before * after[:, 1] - c_after * before[:, 1], c_after * before[:, 0] - c_before * after[:, 0]], 1
+        )
+        position = crossing[kept] / sine[kept, None]
+        rows.append(np.concatenate([position, before[kept], after[kept], math.pi + turn[kept, None]], 1))
+    corner = torch.from_numpy(np.concatenate(rows).astype(np.float32))
+    position, face_0, face_n = corner[:, :2], corner[:, 2:4], corner[:, 4:6]
+    outward = torch.nn.functional.normalize(face_0 + face_n, dim=1)
+    aside = clear_of_edges(plan.resolution)
+    roof = plan.height(position - outward * aside)
+    base = torch.stack([plan.height(position + way * aside) for way in (outward, face_0, face_n)]).amax(0)
+    kept = roof > base + FREE_STANDING
+    position, outward, roof, base = position[kept], outward[kept], roof[kept], base[kept]
+    seen, within = [np.zeros(0, np.int32)], [np.zeros((0, REACH + 1), np.int64)]
+    total = 0
+    polygons = _polygons(position, outward, plan, torch.zeros(len(position)), -math.inf)
+    for polygon, (x, y) in zip(polygons.numpy(), position.numpy(), strict=True):
+        cells = _seen(polygon[None], plan)
+        metres = np.hypot((cells % WINDOW_M) + 0.5 - x, (cells // WINDOW_M) + 0.5 - y).astype(np.uint16)
+        seen.append(cells[np.argsort(metres, kind="stable")])
+        counts = np.bincount(metres, minlength=REACH + 1)[: REACH + 1]
+        within.append(total + np.concatenate([[0], np.cumsum(counts)[:-1]])[None])
+        total += len(cells)
+    lists = torch.from_numpy(np.concatenate(seen)), torch.from_numpy(np.concatenate(within).astype(np.int32))
+    return Corners(position, face_0[kept], face_n[kept], corner[kept, 6], roof, base, *lists)
+
+
+def trace_roof_edges(walls: Array, lines: Array, plan: Plan) -> RoofEdges:
+    """Upper edges of walls [W, 4] on lines [W, 3] that stand free above what touches them."""
+    begin, line = torch.from_numpy(walls[:, :2]), torch.from_numpy(lines)
+    way = torch.from_numpy(walls[:, 2:]) - begin
+    length = way.norm(dim=1)
+    count = (length / LOOKOUT_SPACING).ceil().long() + 1
+    wall = torch.repeat_interleave(count)
+    number = torch.arange(len(wall)) - (count.cumsum(0) - count)[wall]
+    share = (number / (count - 1)[wall]).clamp(LOOKOUT_INSET / length[wall], 1 - LOOKOUT_INSET / length[wall])
+    place, normal = begin[wall] + way[wall] * share[:, None], line[wall, :2]
+    aside = clear_of_edges(plan.resolution)
+    roof, base = plan.height(place - normal * aside), plan.height(place + normal * aside)
+    kept = roof > base + FREE_STANDING
+    wall, place, normal, roof = wall[kept], place[kept], normal[kept], roof[kept]
+    found, group, sizes = wall.unique_consecutive(return_inverse=True, return_counts=True)
+    polygons = _polygons(place, normal, plan, roof / 2, 0.0)
+    top = torch.zeros(len(found)).scatter_reduce_(0, group, roof, "amax")
+    own = polygons.split(sizes.tolist()) if len(found) else ()
+    seen = [np.zeros(0, np.int32), *(_seen(part.numpy(), plan) for part in own)]
+    first = np.cumsum([len(cells) for cells in seen])
+    line, begin, end = line[found], begin[found], begin[found] + way[found]
+    ends = torch.stack([line[:, 0] * p[:, 1] - line[:, 1] * p[:, 0] for p in (begin, end)], 1).sort(1).values
+    lists = torch.from_numpy(np.concatenate(seen)), torch.from_numpy(first.astype(np.int32))
+    return RoofEdges(line, ends, top, *lists)
+
+
+def _seen(polygons: NDArray[np.int32], plan: Plan) -> NDArray[np.int32]:
+    """Free cells within any of some polygons [P, AZIMUTHS, 2] of `_polygons`, row-major."""
+    around = polygons.reshape(-1, 2) >> FRACTION_BITS
+    left, bottom = np.clip(around.min(0), 0, WINDOW_M)
+    right, top = np.clip(around.max(0) + 2, 0, WINDOW_M)
+    if left == right or bottom == top:
+        return np.zeros(0, np.int32)
+    mask = np.zeros((top - bottom, right - left), np.uint8)
+    shift = np.array([left, bottom], np.int32) << FRACTION_BITS
+    for polygon in polygons:
+        cv2.fillPoly(mask, [polygon - shift], 1, shift=FRACTION_BITS)
+    free = plan.free.reshape(WINDOW_M, WINDOW_M)[bottom:top, left:right]
+    row, col = np.divmod(np.flatnonzero(mask & free), right - left)
+    return ((row + bottom) * WINDOW_M + col + left).astype(np.int32)
+
+
+def _polygons(position: Tensor, outward: Tensor, plan: Plan, opaque: Tensor, least_cosine: float) -> Tensor:
+    """What points of edges [P, 2] see in plan past buildings up to `opaque` [P] m, int32 [P, AZIMUTHS, 2].
+
+    Only in directions whose cosine with `outward` [P, 2] is at least so much.
+
+    In cells of the window, with `FRACTION_BITS`.
+    """
+    angle = torch.arange(AZIMUTHS) * (2 * math.pi / AZIMUTHS)
+    rays = torch.stack([angle.cos(), angle.sin()], 1)
+    ahead = outward @ rays.T >= least_cosine
+    clear = _clear_distance(plan, position + outward * clear_of_edges(plan.resolution), opaque, ahead)
+    polygons = (position[:, None] - 0.5 + clear[..., None] * rays) * 2**FRACTION_BITS  # pixel centres are whole
+    return polygons.round().int()
+
+
+def _clear_distance(plan: Plan, points: Tensor, opaque: Tensor, ahead: Tensor) -> Tensor:
+    """[P, AZIMUTHS] distance from each point [P, 2] to the first building higher than `opaque` [P] [m].
+
+    0 where it is not `ahead` [P, AZIMUTHS].
+    """
+    stride = max(1, round(1.0 / plan.resolution))
+    coarse = plan.heights_cm[stride // 2 :: stride, stride // 2 :: stride].reshape(-1) * 0.01
+    side = math.isqrt(coarse.numel())
+    angle = torch.arange(AZIMUTHS) * (2 * math.pi / AZIMUTHS)
+    clear = torch.where(ahead, float(REACH), 0.0)
+    open_rays = ahead.view(-1).nonzero()[:, 0]
+    for distance in range(1, REACH, 8):
+        point, azimuth = open_rays // AZIMUTHS, open_rays % AZIMUTHS
+        steps = torch.arange(distance, distance + 8, dtype=torch.float32)
+        x = points[point, :1] + angle.cos()[azimuth, None] * steps
+        y = points[point, 1:] + angle.sin()[azimuth, None] * steps
+        hit = coarse[cell_index(x, y, 1.0, side)] > opaque[point, None]
+        first = torch.where(hit, steps, float(REACH)).amin(1)
+        clear.view(-1)[open_rays] = first
+        open_rays = open_rays[(first == REACH) & ~(_left(x) | _left(y))]
+    return clear
+
+
+def _left(along: Tensor) -> Tensor:
+    """Whether coordinates [rays, steps] lie beyond the window at the last step and do not come back to it."""
+    first, last = along[:, 0], along[:, -1]
+    return ((last > WINDOW_M) & (last >= first)) | ((last < 0) & (last <= first))
