@@ -1,5 +1,6 @@
 """Accuracy of every method on a dataset; what reuse costs, and how alike streets must be for it; how far off answers
-may be; the physics layer's parts against the truth's; the card of a model; reports on one page."""
+may be; the physics layer's parts against the truth's; error against training; the card of a model; reports on one
+page."""
 
 from __future__ import annotations
 
@@ -76,6 +77,13 @@ def build_parser() -> argparse.ArgumentParser:
     physics.add_argument("--map-resolution", type=float, choices=(0.25, 0.5, 1.0), help="as for accuracy [m]")
     _add_common(physics)
     physics.set_defaults(run=_run_physics)
+
+    learning = commands.add_parser("learning", help="error against training maps and compute, of several trainings")
+    learning.add_argument("models", type=Path, nargs="+", metavar="FILE", help="model files that `train` made")
+    learning.add_argument("--stage", choices=("conditional", "aligned"), default="aligned")
+    learning.add_argument("--json", type=Path, help="file for the figures")
+    learning.add_argument("--report", type=Path, help="folder for a table and a plot")
+    learning.set_defaults(run=_run_learning)
 
     card = commands.add_parser("card", help="write the card of a model file that `train` made")
     card.add_argument("--model", type=Path, required=True, metavar="FILE", help="model file")
@@ -202,6 +210,16 @@ def _run_physics(args: argparse.Namespace) -> int:
     return _finish(args, result)
 
 
+def _run_learning(args: argparse.Namespace) -> int:
+    from rdflux_ros.evaluation.learning import learning_curve, learning_lines, write_learning_report
+
+    result = learning_curve(args.models, args.stage)
+    print("\n".join(learning_lines(result)))
+    if args.report is not None:
+        write_learning_report(args.report, result)
+    return _finish(args, result)
+
+
 def _run_card(args: argparse.Namespace) -> int:
     from rdflux_ros.evaluation.card import write_card
 
@@ -224,7 +242,7 @@ def _finish(args: argparse.Namespace, result: dict[str, Any]) -> int:
         from rdflux_ros.evaluation.results import sign
         from rdflux_ros.mapping.mapper import select_device
 
-        sign(args.report, args.argv, hardware(select_device(args.device).type))
+        sign(args.report, args.argv, hardware(select_device(getattr(args, "device", "cpu")).type))
     if args.json is not None:
         write_json(args.json, result)
         print(f"\nwrote {args.json}")

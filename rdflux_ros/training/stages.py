@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -45,12 +45,14 @@ def train(
     ranks: Ranks,
     max_minutes: float | None,
     start: Path | None = None,
+    maps: int | None = None,
 ) -> bool:
     """Train one of `TRAININGS` for a slice of time, from where it was; False where steps are left.
 
     In `out` each training has a folder of its own, with its log and its best model; ``model.safetensors`` there holds
     all stages trained so far. `static` starts from the conditional stage, `aligned` from both; with `start`, a model
     file, a stage starts from the same one there, and the stages that `out` lacks are taken from there as they are.
+    `maps` is how many of the train split are used, in place of what the config says.
 
     Raises
     ------
@@ -64,6 +66,8 @@ def train(
         It cannot start or go on.
     """
     model_config, training = load_config(config, what)
+    if maps is not None:
+        training = replace(training, maps=maps)
     check_channels(model_config)
     end = None if max_minutes is None else time.monotonic() + 60.0 * max_minutes
     if what == "radiounet":
@@ -131,6 +135,7 @@ def _whence(data: Path, training: TrainingConfig, samples: Samples, device: torc
     """What a model file says of the data and the machine that it was trained on."""
     return {
         "data": f"{len(samples)} maps of the train split of {data.name}. {training.data_note}".strip(),
+        "maps": len(samples),
         "device": _device_name(device),
         "batch": training.batch,
         "seed": training.seed,

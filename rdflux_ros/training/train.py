@@ -29,6 +29,9 @@ def build_parser() -> argparse.ArgumentParser:
         command.add_argument("--out", type=Path, required=True, help="folder of the model; a training there goes on")
         command.add_argument("--start", type=Path, metavar="MODEL", help="go on from a model file of the same config")
         command.add_argument("--cache", type=Path, help="folder of the physics channels (physics_cache beside --out)")
+        command.add_argument(
+            "--maps", type=_positive, metavar="N", help="of the train split, not as many as configured"
+        )
         command.add_argument("--max-minutes", type=_minutes, help="stop after so long; the same command goes on")
         command.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     return parser
@@ -56,10 +59,18 @@ def _run(args: argparse.Namespace) -> int:
         ranks=ranks,
         max_minutes=args.max_minutes,
         start=args.start,
+        maps=args.maps,
     )
     if ranks.first:
         print(f"{args.what}: {'done' if done else 'out of time, the same command goes on'}; {args.out / args.what}")
     return 0
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("must be positive")
+    return number
 
 
 def _minutes(text: str) -> float:

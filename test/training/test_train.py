@@ -15,6 +15,7 @@ import pytest
 import torch
 from training_city import TINY, arguments, write_config
 
+from rdflux_ros.evaluation.evaluate import main as evaluate
 from rdflux_ros.model import checkpoint
 from rdflux_ros.model.config import model_config
 from rdflux_ros.model.radio_model import RadioModel
@@ -92,6 +93,15 @@ def test_a_slice_of_time_ends_in_time(city: Path, tmp_path: Path, capsys: pytest
     assert main([*command, "--max-minutes", "0.0001"]) == 0
     assert "out of time, the same command goes on" in capsys.readouterr().out
     assert not (tmp_path / "conditional" / "best.safetensors").exists()
+
+
+def test_a_training_of_fewer_maps_is_a_point_of_the_learning_curve(
+    city: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = write_config(tmp_path / "short.yaml", steps=2, validate_every=1)
+    assert main([*arguments("conditional", config, city, tmp_path / "few"), "--maps", "3"]) == 0
+    assert evaluate(["learning", str(tmp_path / "few" / "model.safetensors"), "--stage", "conditional"]) == 0
+    assert "| 3    | 4          | 1.333      |" in capsys.readouterr().out
 
 
 def test_a_training_starts_from_a_model_and_keeps_its_other_stages(
