@@ -29,7 +29,7 @@ INPUTS = {
     "rssi": "measured power",
 }
 """Topics that can be renamed, each by the argument NAME_topic, and what comes on them."""
-FROM_FILE = ("model", "device", "map_yaml", "height_map", "cache_file", "stations", "drones")
+FROM_FILE = ("model", "device", "pose_source", "map_yaml", "height_map", "cache_file", "stations", "drones")
 """Parameters that can be given as arguments; an empty one leaves what params_file says."""
 
 ARGUMENTS = (
@@ -40,6 +40,7 @@ ARGUMENTS = (
     ),
     DeclareLaunchArgument("model", default_value="", description="model file; empty: as in params_file"),
     DeclareLaunchArgument("device", default_value="", description="auto, cuda or cpu; empty: as in params_file"),
+    DeclareLaunchArgument("pose_source", default_value="", description="pose, odom or px4; empty: as in params_file"),
     DeclareLaunchArgument(
         "map_yaml",
         default_value="",

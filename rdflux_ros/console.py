@@ -12,11 +12,16 @@ INTERRUPTED = 130
 def guarded(name: str, command: Callable[[], int], interrupted: str = "") -> int:
     """Run a command; an input that does not fit is one line on stderr and exit code 2.
 
-    Such are the package's own errors and `OSError`; any other exception is a fault of the program. `interrupted` is
-    what Ctrl-C says.
+    Such are the package's own errors, `OSError` and libraries that are not installed; any other exception is a fault
+    of the program. `interrupted` is what Ctrl-C says.
     """
     try:
         return command()
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] in ("", "rdflux_ros"):
+            raise
+        print(f"{name}: {error}; the extras evaluation and training have what {name} needs", file=sys.stderr)
+        return USER_ERROR
     except (ValueError, ImportError, OSError) as error:
         if not isinstance(error, OSError) and not type(error).__module__.startswith("rdflux_ros."):
             raise

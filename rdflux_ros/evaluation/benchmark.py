@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from rdflux_ros.mapping.mapper import RadioMapper
     from rdflux_ros.mapping.regions import Region
 
-EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "krems"
-"""The flight that comes with the repository; an installed package has none."""
+EXAMPLE = Path("examples", "krems")
+"""The flight that comes with the repository, as seen from its root."""
 BATCH = 16
 WARM_UP = 5
 """Answers before the clock starts."""
@@ -323,7 +323,7 @@ def run(args: argparse.Namespace) -> int:
     if map_yaml is None:
         map_yaml, height_yaml = EXAMPLE / "map.yaml", height_yaml or EXAMPLE / "height.yaml"
         if not map_yaml.is_file():
-            raise InputError("map_file", "no examples/krems beside the package; give a map with --map")
+            raise InputError("map_file", f"no {EXAMPLE} here; run this in the repository, or give a map with --map")
     occupancy = load_occupancy(map_yaml)
     height_map = load_height_map(height_yaml) if height_yaml else None
 

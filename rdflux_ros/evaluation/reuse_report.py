@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from rdflux_ros.data.radiomapseer import Sample
     from rdflux_ros.evaluation.reuse_bench import Answer
 
+CHANGED = {"transmitter": "another transmitter", "dynamic": "vehicles appear", "static": "other streets"}
+"""What is new in each scenario."""
 KEPT = {
     "transmitter": "vanilla keeps the midpoint of another transmitter of the same streets, flux the streets' own",
     "dynamic": "up to the midpoint no vehicles are seen, after it they are",
@@ -109,7 +111,7 @@ def write_reuse_report(folder: Path, summary: dict[str, Any], pictures: Sequence
     _plot_rows(folder / "time.png", summary, "time per map, median [ms]", lambda row: row["ms"])
     _plot_latents(folder / "latents.png", summary)
     lines = [
-        "# What reuse costs",
+        f"# What reuse costs: {CHANGED[summary['scenario']]}",
         "",
         *reuse_lines(summary),
         "",

@@ -24,14 +24,14 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="what", required=True)
     for name, text in TRAININGS.items():
         command = commands.add_parser(name, help=text, description=f"Train {text}.")
-        command.add_argument("--config", type=Path, required=True, help="yaml with the sections model and training")
+        command.add_argument(
+            "--config", type=Path, required=True, help="yaml: sections model, training, one per training"
+        )
         command.add_argument("--data", type=Path, required=True, help="dataset in RadioMapSeer's layout")
         command.add_argument("--out", type=Path, required=True, help="folder of the model; a training there goes on")
         command.add_argument("--start", type=Path, metavar="MODEL", help="go on from a model file of the same config")
         command.add_argument("--cache", type=Path, help="folder of the physics channels (physics_cache beside --out)")
-        command.add_argument(
-            "--maps", type=_positive, metavar="N", help="of the train split, not as many as configured"
-        )
+        command.add_argument("--maps", type=_positive, metavar="N", help="use only N of the train split")
         command.add_argument("--max-minutes", type=_minutes, help="stop after so long; the same command goes on")
         command.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     return parser

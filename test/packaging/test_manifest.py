@@ -20,7 +20,7 @@ def test_manifest_is_valid_and_names_what_runs() -> None:
     assert {d.name for d in package.exec_depends} >= {
         "rclpy", "nav_msgs", "sensor_msgs", "geometry_msgs", "diagnostic_msgs", "std_srvs", "lifecycle_msgs",
         "cv_bridge", "launch", "launch_ros", "python3-torch", "python3-numpy", "python3-opencv", "python3-yaml",
-        "python3-aiohttp",
+        "python3-aiohttp", "ament_index_python", "builtin_interfaces", "rcl_interfaces", "std_msgs", "tf2_ros",
     }  # fmt: skip
 
 
