@@ -28,7 +28,9 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def pip_prefix(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     prefix = tmp_path_factory.mktemp("pip")
     offline = ["--no-deps", "--no-build-isolation", "--no-index", "--disable-pip-version-check"]
-    run([sys.executable, "-m", "pip", "install", *offline, "--prefix", str(prefix), str(source)])
+    # pip would take the package out of the environment that runs the tests
+    kept = ["--ignore-installed", "--prefix", str(prefix)]
+    run([sys.executable, "-m", "pip", "install", *offline, *kept, str(source)])
     return prefix
 
 
