@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Callable
 
@@ -20,7 +21,7 @@ def guarded(name: str, command: Callable[[], int], interrupted: str = "") -> int
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0] in ("", "rdflux_ros"):
             raise
-        print(f"{name}: {error}; the extras evaluation and training have what {name} needs", file=sys.stderr)
+        print(f"{name}: {error}; pip install it, or this package's extras evaluation and training", file=sys.stderr)
         return USER_ERROR
     except (ValueError, ImportError, OSError) as error:
         if not isinstance(error, OSError) and not type(error).__module__.startswith("rdflux_ros."):
@@ -31,3 +32,11 @@ def guarded(name: str, command: Callable[[], int], interrupted: str = "") -> int
         if interrupted:
             print(f"{name}: {interrupted}", file=sys.stderr)
         return INTERRUPTED
+
+
+def positive(text: str) -> int:
+    """A whole number from 1, as argparse takes types."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("must be positive")
+    return number

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rdflux_ros.console import positive
 from rdflux_ros.evaluation.console import table, write_json
 from rdflux_ros.model.shipped import PHYSICS, SHIPPED
 
@@ -42,20 +43,13 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--model", default=SHIPPED, metavar="FILE", help=f"model file; {PHYSICS!r}: none ({SHIPPED!r}, in models/)"
     )
-    parser.add_argument("--poses", type=_positive, default=60, help="answers timed in known regions (60)")
-    parser.add_argument("--regions", type=_positive, default=20, help="first answers timed in new regions (20)")
-    parser.add_argument("--batches", type=_positive, default=6, help=f"batches of {BATCH} transmitters timed (6)")
-    parser.add_argument("--full", type=_positive, default=3, metavar="N", help="answers by the full chain timed (3)")
-    parser.add_argument("--threads", type=_positive, help="threads of torch; else its own choice")
+    parser.add_argument("--poses", type=positive, default=60, help="answers timed in known regions (60)")
+    parser.add_argument("--regions", type=positive, default=20, help="first answers timed in new regions (20)")
+    parser.add_argument("--batches", type=positive, default=6, help=f"batches of {BATCH} transmitters timed (6)")
+    parser.add_argument("--full", type=positive, default=3, metavar="N", help="answers by the full chain timed (3)")
+    parser.add_argument("--threads", type=positive, help="threads of torch; else its own choice")
     parser.add_argument("--json", type=Path, metavar="FILE", help="file for the figures")
     return parser
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise ValueError(text)
-    return number
 
 
 def benchmark(mapper: RadioMapper, streets: StreetMap, *, poses: int, regions: int, batches: int) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rdflux_ros.console import guarded
+from rdflux_ros.console import guarded, positive
 from rdflux_ros.evaluation.console import table, write_json
 from rdflux_ros.model.shipped import PHYSICS, SHIPPED
 
@@ -35,7 +35,7 @@ def build_parser() -> argparse.ArgumentParser:
     accuracy.add_argument("--reuse-ratio", type=float, metavar="R", help="in place of the model's own")
     accuracy.add_argument("--static-steps", type=int, metavar="N", help="of the first stage, in place of the model's")
     accuracy.add_argument("--temperature", type=float, help="scale of all noise, in place of the model's own")
-    accuracy.add_argument("--steps", type=_positive, metavar="N", help="of the full chain, in place of the model's T")
+    accuracy.add_argument("--steps", type=positive, metavar="N", help="of the full chain, in place of the model's T")
     accuracy.add_argument("--seed", type=int, default=0, help="of the draws of donors and other midpoints (0)")
     accuracy.add_argument(
         "--map-resolution",
@@ -83,7 +83,7 @@ def build_parser() -> argparse.ArgumentParser:
     learning.add_argument("--stage", choices=("conditional", "aligned"), default="aligned")
     learning.add_argument("--json", type=Path, help="file for the figures")
     learning.add_argument("--report", type=Path, help="folder for a table and a plot")
-    learning.set_defaults(run=_run_learning)
+    learning.set_defaults(run=_run_learning, device="cpu")
 
     card = commands.add_parser("card", help="write the card of a model file that `train` made")
     card.add_argument("--model", type=Path, required=True, metavar="FILE", help="model file")
@@ -105,7 +105,7 @@ def build_parser() -> argparse.ArgumentParser:
 def _add_pairs(parser: argparse.ArgumentParser, split: str, counted: str) -> None:
     parser.add_argument("--data", type=Path, required=True, help="dataset in RadioMapSeer's layout")
     parser.add_argument("--split", choices=("train", "val", "test"), default=split)
-    parser.add_argument("--pairs", type=_positive, default=100, metavar="N", help=f"{counted} (100)")
+    parser.add_argument("--pairs", type=positive, default=100, metavar="N", help=f"{counted} (100)")
     parser.add_argument("--seed", type=int, default=0, help="of the draws (0)")
     parser.add_argument("--model", default=SHIPPED, metavar="FILE", help=f"model file ({SHIPPED!r}, in models/)")
     parser.add_argument("--map-resolution", type=float, choices=(0.25, 0.5, 1.0), help="as for accuracy [m]")
@@ -120,13 +120,6 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--limit", type=int, help="only this many maps, evenly spread")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     parser.add_argument("--json", type=Path, help="file for the figures")
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise ValueError(text)
-    return number
 
 
 def _ratios(text: str) -> list[float]:
@@ -242,7 +235,7 @@ def _finish(args: argparse.Namespace, result: dict[str, Any]) -> int:
         from rdflux_ros.evaluation.results import sign
         from rdflux_ros.mapping.mapper import select_device
 
-        sign(args.report, args.argv, hardware(select_device(getattr(args, "device", "cpu")).type))
+        sign(args.report, args.argv, hardware(select_device(args.device).type))
     if args.json is not None:
         write_json(args.json, result)
         print(f"\nwrote {args.json}")

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rdflux_ros.evaluation.benchmark import EXAMPLE
 from rdflux_ros.node.graph import GraphError, check_alive, mapper_process, node_process, own_graph, ros_node
 
 if TYPE_CHECKING:
@@ -39,7 +40,6 @@ READY_S = 90.0
 """How long the mapper may take until it uses the map [s]."""
 QUIET_S = 3.0
 """How long answers are waited for after the last pose [s]."""
-EXAMPLE = Path("examples", "krems")
 PICTURES = 4
 """Rows of the picture."""
 
