@@ -16,9 +16,9 @@ from rdflux_ros.propagation.outlines import Array, Outline, trace_outlines
 from rdflux_ros.propagation.raster import LOWEST_BUILDING, cell_index, height_at, receivers
 from rdflux_ros.radio.grid import MARGIN_M, WINDOW_M
 
-SHORTEST_WALL = 2.0
+SHORTEST_WALL = 1.5
 """Shorter sides of an outline [m] are no walls."""
-WALL_CELL = 0.5
+WALL_CELL = 0.25
 """Resolution of the raster that says which wall is the nearest [m]."""
 
 

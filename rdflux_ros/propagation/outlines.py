@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import cv2
@@ -12,6 +13,10 @@ from rdflux_ros.radio.grid import MARGIN_M
 
 OUTLINE_TOLERANCE = 1.2
 """Largest distance of a traced side from the raster's outline [cells]: what the steps of a straight wall need."""
+LONGEST_CHAMFER = 1.25
+"""Shorter sides [m] between two that meet no farther off than this are the tracing's cut of their corner."""
+SHARPEST_STRAIGHT = math.radians(15.0)
+"""Sides that turn by less go on in one direction and meet in no corner."""
 
 Array = NDArray[np.float32]
 
@@ -53,7 +58,8 @@ def trace_outlines(centimetres: NDArray[np.int16], resolution: float) -> list[Ou
         for contour in contours:
             polygon = cv2.approxPolyDP(contour, OUTLINE_TOLERANCE, True)[:, 0]
             if len(polygon) > 2:
-                outlines.append(_fitted(contour[:, 0], polygon, shift, resolution))
+                outline = _fitted(contour[:, 0], polygon, shift, resolution)
+                outlines.append(_with_corners(outline))
     return outlines
 
 
@@ -79,6 +85,28 @@ def _fitted(
     length = np.hypot(chord[:, 0], chord[:, 1])
     parts = (vertices * resolution, length * resolution, normals, offsets * resolution)
     return Outline(*(part.astype(np.float32) for part in parts))
+
+
+def _with_corners(outline: Outline) -> Outline:
+    """Short sides between two long ones give way to the corner in which those meet."""
+    normals, offsets = outline.normals, outline.offsets
+    before, after = np.roll(normals, 1, 0), np.roll(normals, -1, 0)
+    c_before, c_after = np.roll(offsets, 1), np.roll(offsets, -1)
+    sine = before[:, 0] * after[:, 1] - before[:, 1] * after[:, 0]
+    turns = abs(sine) > math.sin(SHARPEST_STRAIGHT)
+    crossing = (
+        np.stack([c_before * after[:, 1] - c_after * before[:, 1], c_after * before[:, 0] - c_before * after[:, 0]], 1)
+        / np.where(turns, sine, 1.0)[:, None]
+    )
+    middle = (outline.vertices + np.roll(outline.vertices, -1, 0)) / 2
+    short = outline.length < LONGEST_CHAMFER
+    cut = short & ~np.roll(short, 1) & ~np.roll(short, -1) & turns
+    cut &= np.hypot(*(crossing - middle).T) < LONGEST_CHAMFER
+    if not cut.any() or len(cut) - cut.sum() < 3:
+        return outline
+    vertices = np.where(np.roll(cut, 1)[:, None], np.roll(crossing, 1, 0), outline.vertices)[~cut]
+    chord = np.roll(vertices, -1, 0) - vertices
+    return Outline(vertices, np.hypot(chord[:, 0], chord[:, 1]), normals[~cut], offsets[~cut])
 
 
 def _places(contour: NDArray[np.int32], polygon: NDArray[np.int32]) -> NDArray[np.int64]:

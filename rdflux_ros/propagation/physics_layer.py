@@ -109,8 +109,7 @@ class PhysicsLayer:
             drop = RECEIVER_HEIGHT - profiles.transmitters[:, 2:]
             direct = torch.where(visible, FREE_SPACE / (profiles.distance**2 + drop**2), 0.0)
             free, lit = facades.free.view(1, WINDOW_M, WINDOW_M), visible.view(shape)
-            rays = _without_gaps(torch.stack([mirrored, bounced]).view(2, *lit.shape), free)
-            scattered = _local_mean(torch.cat([rays, bent.view(1, *lit.shape)]), lit, free)
+            scattered = _local_mean(torch.stack([mirrored, bounced, bent]).view(3, *lit.shape), lit, free)
             parts = torch.cat([direct.view(1, *lit.shape), scattered])
             direct_, mirrored_, bounced_, bent_ = _past_walls(parts, free)
             return PathGains(direct_, bent_, mirrored_, bounced_, lit)
@@ -123,12 +122,6 @@ def _neighbourhood(values: Tensor) -> Tensor:
     rows = pad(values, (0, 0, 1, 1))
     columns = pad(rows[..., :-2, :] + values + rows[..., 2:, :], (1, 1))
     return columns[..., :-2] + columns[..., 1:-1] + columns[..., 2:]
-
-
-def _without_gaps(gain: Tensor, free: Tensor) -> Tensor:
-    """Fill free cells that no ray hit but at least four of their neighbours with the neighbours' mean."""
-    count = _neighbourhood((gain > 0).float())
-    return torch.where((gain == 0) & (count > 3.5), _neighbourhood(gain) / count.clamp_min(1.0), gain) * free
 
 
 def _local_mean(gain: Tensor, lit: Tensor, free: Tensor) -> Tensor:

@@ -3,6 +3,9 @@
 Walls are vertical, so a reflected ray stays one straight line in the unfolded vertical plane: a receiver at unfolded
 plan length R is reached with slope (1.5 - z) / R, mirrored in the ground with slope (-1.5 - z) / R. A branch carries
 the slopes that have cleared what stood before and that the walls it left were high enough to reflect.
+
+A ray stands for the wedge between its neighbours: what it brings to a cell is the path gain by the share of the cell
+that the wedge covers there. So beams narrower than a cell, or past its middle, count as they do in the cell's mean.
 """
 
 from __future__ import annotations
@@ -21,19 +24,15 @@ from rdflux_ros.propagation.raster import LOWEST_BUILDING
 from rdflux_ros.radio.grid import MARGIN_M, WINDOW_M
 from rdflux_ros.radio.units import FREE_SPACE, RECEIVER_HEIGHT
 
-DIRECTIONS = 1536
-STEP = 1.0
+DIRECTIONS = 3072
+STEP = 0.5
 """Distance between samples of a branch [m]."""
 REACH = (WINDOW_M + 2 * MARGIN_M) * math.sqrt(2)
 """How far a branch may run before it leaves the raster [m]."""
-STRIDES = (32, 64, 128, 128)
+STRIDES = (48, 48, 96, 96, 192, 192, 384)
 """Samples taken at a time, to `REACH` and more; branches that can give no more are dropped between."""
 LEAVING = 2
-"""Samples at a reflected branch's start that may still lie in the raster's idea of the wall that it leaves."""
-IMAGES = 4
-"""Rays of one image must not add up, those of different images must: slots that images are spread over by a hash."""
-CROSSING_TOLERANCE = 1.5
-"""Largest distance between the sample in a wall and the crossing with its line [m]."""
+"""Raster cells at a reflected branch's start that may still lie in the raster's idea of the wall that it leaves."""
 
 
 @dataclass(frozen=True)
@@ -58,8 +57,6 @@ class Branches:
     """Slope that the lowest of the walls still reflects."""
     cosines: Tensor
     """|cos| of the plan-view angle of incidence on each wall."""
-    image: Tensor
-    """Which of `IMAGES` slots the walls met so far fall into."""
 
     def __getitem__(self, chosen: Tensor) -> Branches:
         return Branches(*(getattr(self, name)[chosen] for name in self.__dataclass_fields__))
@@ -69,12 +66,8 @@ class Branches:
 
 
 def reflections(facades: Facades, profiles: Profiles, order: int) -> tuple[Tensor, Tensor]:
-    """Path gain [B, 65536] by up to `order` walls, and with the ground in place of one of them (or by it alone).
-
-    Of rays of one image that meet in a cell the strongest stays; the images add.
-    """
+    """Path gain [B, 65536] by up to `order` walls, and with the ground in place of one of them (or by it alone)."""
     transmitters = profiles.transmitters
-    shape = profiles.distance.shape
     direct = torch.zeros_like(profiles.distance)
     bounced = direct_ground_bounce(facades, profiles)
     if not order or not len(facades.lines):
@@ -83,10 +76,7 @@ def reflections(facades: Facades, profiles: Profiles, order: int) -> tuple[Tenso
     for met in range(order + 1):
         if not len(branches):
             break
-        by_wall, by_ground = (torch.zeros(shape[0] * IMAGES * shape[1], device=direct.device) for _ in range(2))
-        branches = _march(facades, branches, by_wall, by_ground, last=met == order)
-        direct += by_wall.view(shape[0], IMAGES, shape[1]).sum(1)
-        bounced += by_ground.view(shape[0], IMAGES, shape[1]).sum(1)
+        branches = _march(facades, branches, direct.view(-1), bounced.view(-1), last=met == order)
     return direct, bounced
 
 
@@ -106,8 +96,8 @@ def _fan(transmitters: Tensor) -> Branches:
     direction = torch.stack([angle.cos(), angle.sin()], 1).repeat(count, 1)
     nothing = torch.zeros_like(direction[:, 0])
     origin, z = transmitters[batch, :2], transmitters[batch, 2]
-    low, high, image = nothing - math.inf, nothing + math.inf, torch.zeros_like(batch)
-    return Branches(batch, origin, direction, nothing, z, low, low, high, direction[:, :0], image)
+    low, high = nothing - math.inf, nothing + math.inf
+    return Branches(batch, origin, direction, nothing, z, low, low, high, direction[:, :0])
 
 
 def _march(facades: Facades, branches: Branches, by_wall: Tensor, by_ground: Tensor, last: bool) -> Branches:
@@ -123,7 +113,7 @@ def _march(facades: Facades, branches: Branches, by_wall: Tensor, by_ground: Ten
         y = branches.origin[:, 1:] + branches.direction[:, 1:] * t
         height = facades.height_at(x, y)
         if not first_fan and done == 0:
-            height[:, :LEAVING] = 0.0
+            height[:, : math.ceil(LEAVING * facades.resolution / STEP)] = 0.0
         unfolded = branches.length[:, None] + t
         z = branches.z[:, None]
         top = (height - z) / unfolded
@@ -150,7 +140,7 @@ def _march(facades: Facades, branches: Branches, by_wall: Tensor, by_ground: Ten
                 wall[:, 0] = False
             started.append(_reflected(facades, branches, wall, (low, low_bounced, high), x, y, t))
         done += stride
-        if done >= REACH:
+        if done * STEP >= REACH:
             break
         # alive: still on the raster, able to clear what it met, and not yet all in the ground
         ex, ey, end, z_ = x[:, -1], y[:, -1], unfolded[:, -1], branches.z
@@ -179,19 +169,19 @@ def _deposit(
     gain: Tensor,
     receiver: float,
 ) -> None:
-    """Keep each image's strongest arrival in each cell; a receiver below ground is one mirrored in it."""
+    """Add what each ray brings to each cell; a receiver below ground is one mirrored in it."""
     slope = (receiver - branches.z[:, None]) / unfolded
     hit = (inside & (before <= slope) & (slope <= branches.highest[:, None])).view(-1).nonzero()[:, 0]
     ray = hit // slope.shape[1]
     slope, length, x, y = (v.reshape(-1).index_select(0, hit) for v in (slope, unfolded, x, y))
-    power = FREE_SPACE / (length * length * (1 + slope * slope))
+    wedge = (2 * math.pi / DIRECTIONS * STEP) * length  # of a cell of 1 m
+    power = wedge * FREE_SPACE / (length * length * (1 + slope * slope))
     if receiver < 0:
         power = power * ground_share(slope)
     for cosine in branches.cosines.unbind(1):
         power = power * wall_share(cosine.index_select(0, ray), slope)
-    first_cell = (branches.batch * IMAGES + branches.image) * WINDOW_M**2
-    cell = first_cell.index_select(0, ray) + (y.int() * WINDOW_M + x.int())
-    gain.scatter_reduce_(0, cell, power, "amax")
+    cell = (branches.batch * WINDOW_M**2).index_select(0, ray) + (y.int() * WINDOW_M + x.int())
+    gain.index_add_(0, cell, power)
 
 
 def _reflected(
@@ -209,13 +199,12 @@ def _reflected(
     """
     lowest, lowest_bounced, highest = slopes
     ray, sample = meets.nonzero(as_tuple=True)
-    wall = facades.wall_at(x[ray, sample], y[ray, sample])
-    line = facades.lines[wall]
+    line = facades.lines[facades.wall_at(x[ray, sample], y[ray, sample])]
     normal, offset = line[:, :2], line[:, 2]
     direction, origin = branches.direction[ray], branches.origin[ray]
     towards = (direction * normal).sum(1)
     crossing = (offset - (origin * normal).sum(1)) / torch.where(towards.abs() < 1e-3, 1e-3, towards)
-    met = (towards.abs() > 1e-3) & ((crossing - t[sample]).abs() < CROSSING_TOLERANCE) & (crossing > 0.1)
+    met = (towards.abs() > 1e-3) & ((crossing - t[sample]).abs() < STEP + facades.resolution) & (crossing > 0.1)
     ray, sample, crossing, towards, normal = ray[met], sample[met], crossing[met], towards[met], normal[met]
     direction, origin = direction[met], origin[met]
     return Branches(
@@ -228,5 +217,4 @@ def _reflected(
         lowest_bounced=lowest_bounced[ray, sample],
         highest=highest[ray, sample],
         cosines=torch.cat([branches.cosines[ray], towards.abs()[:, None]], 1),
-        image=(branches.image[ray] * 3 + wall[met]) % IMAGES,
     )

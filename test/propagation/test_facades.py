@@ -23,7 +23,7 @@ def test_a_block_has_four_exact_walls_and_four_corners():
     assert corners.roof.tolist() == pytest.approx([12] * 4) and corners.base.tolist() == [0] * 4
 
 
-@pytest.mark.parametrize("degrees", [10, 33, 45, 71])
+@pytest.mark.parametrize("degrees", [10, 20, 33, 45, 71])
 def test_turned_walls_are_exact_lines(degrees):
     """The outline may break a wall once where its tracing starts; the long pieces lie where the walls are."""
     resolution = 0.25
@@ -41,6 +41,16 @@ def test_turned_walls_are_exact_lines(degrees):
     assert (((normals + 45) % 90) - 45).abs().max() < 0.3
     centre = lines[:, :2] @ torch.tensor([128.0, 128.0])
     assert sorted((lines[:, 2] - centre).tolist()) == pytest.approx([15, 15, 40, 40], abs=0.1)
+    corners = torch.tensor([(40, 15), (-40, 15), (-40, -15), (40, -15)]).float()
+    turned = torch.stack(
+        [
+            128 + corners[:, 0] * math.cos(angle) - corners[:, 1] * math.sin(angle),
+            128 + corners[:, 0] * math.sin(angle) + corners[:, 1] * math.cos(angle),
+        ],
+        1,
+    )
+    assert len(facades.corners.position) == 4, "none is lost where the tracing cuts it, none is found elsewhere"
+    assert torch.cdist(turned, facades.corners.position).amin(1).max() < 0.2
 
 
 def test_the_inner_corner_of_an_l_is_none_and_a_party_wall_only_above_the_lower_roof():

@@ -3,6 +3,7 @@ import math
 import pytest
 import torch
 from streets import decibels, streets
+from torch.nn.functional import avg_pool2d
 
 from rdflux_ros.propagation.materials import ground_share, wall_share
 from rdflux_ros.propagation.profiles import trace_profiles
@@ -23,6 +24,11 @@ def image_gain(x: torch.Tensor, y: torch.Tensor, image_x: float, walls: int, rec
     return gain * share * (ground_share(slope) if receiver < 0 else 1.0)
 
 
+def mean_db(gain: torch.Tensor) -> torch.Tensor:
+    """Means of gains [65536] over 3 x 3 cells [dB], as the layer gives them: how many rays hit one cell is chance."""
+    return decibels(avg_pool2d(gain.view(1, 256, 256), 3, 1, 1)).view(-1)
+
+
 def test_one_wall_and_the_ground_against_the_image_method():
     """Walls 25 m high, so that the ray off the wall reaches every receiver in front of it."""
     facades = streets((150, 160, -20, 276, 25))
@@ -35,11 +41,12 @@ def test_one_wall_and_the_ground_against_the_image_method():
     # the mirrored antenna stands at x = 200; the wall ends 20 m beyond the window, so the whole front is lit
     assert hit.sum() > 0.97 * front.sum()
     expected = image_gain(x, y, 200.0, 1, RECEIVER_HEIGHT)
-    difference = (decibels(direct[0]) - decibels(expected))[hit].abs()
-    assert difference.median() < 0.05 and difference.quantile(0.99) < 0.3
+    inner = (x > 1) & (x < 148) & (y > 1) & (y < 255)
+    difference = (mean_db(direct[0]) - mean_db(expected))[inner].abs()
+    assert difference.median() < 0.1 and difference.quantile(0.99) < 0.5
     off_the_ground = image_gain(x, y, 100.0, 0, -RECEIVER_HEIGHT) + image_gain(x, y, 200.0, 1, -RECEIVER_HEIGHT)
-    difference = (decibels(bounced[0]) - decibels(off_the_ground))[hit].abs()
-    assert difference.median() < 0.1
+    difference = (mean_db(bounced[0]) - mean_db(off_the_ground))[inner].abs()
+    assert difference.median() < 0.02
     assert direct[0][x > 161].max() == 0  # nothing behind the wall
     torch.testing.assert_close(alone, direct_ground_bounce(facades, profiles))  # wall and ground are two
 
@@ -49,6 +56,19 @@ def test_a_reflection_crosses_the_whole_window():
     profiles = trace_profiles(facades, torch.tensor([[20.0, 128.0, 10.0]]))
     direct, _ = reflections(facades, profiles, order=1)
     assert (direct[0].view(256, 256)[120:136, 20:] > 0).all()
+
+
+def test_a_beam_brings_what_its_width_covers():
+    """Off a wall 2 m wide, seen from 50 m before it: as wide as the wall at the wall, twice as wide 50 m before it."""
+    facades = streets((150, 160, 127, 129, 25))
+    profiles = trace_profiles(facades, TRANSMITTER)
+    direct = reflections(facades, profiles, order=1)[0].view(256, 256)
+    x, y = (v.view(256, 256) for v in receivers())
+    expected = image_gain(x, y, 200.0, 1, RECEIVER_HEIGHT)
+    for rows, cols in ((slice(118, 138), slice(125, 145)), (slice(108, 148), slice(60, 100))):
+        width = (direct[rows, cols] / expected[rows, cols]).sum(0)
+        straight = 2.0 * (200.0 - x[0, cols]) / 50.0
+        assert ((width / straight - 0.9).abs() < 0.1).all()  # what hits the very ends of the wall is lost
 
 
 def test_two_facing_walls_against_the_images_of_images():
@@ -61,9 +81,9 @@ def test_two_facing_walls_against_the_images_of_images():
         # mirrors at 150 and 60: images at 200, 20; 200 -> -80, 20 -> 280; -80 -> 380, 280 -> -160
         images = [(200.0, 1), (20.0, 1), (-80.0, 2), (280.0, 2), (380.0, 3), (-160.0, 3)][: 2 * order]
         expected = sum(image_gain(x, y, at, walls, RECEIVER_HEIGHT) for at, walls in images)
-        difference = (decibels(direct[0]) - decibels(expected))[street]
+        difference = (mean_db(direct[0]) - mean_db(expected))[street]
         assert difference.abs().median() < 0.15
-        assert difference.mean().abs() < 0.3
+        assert difference.mean().abs() < 0.05
 
 
 @pytest.mark.parametrize(("height", "reaches"), [(12.0, False), (25.0, True)])
