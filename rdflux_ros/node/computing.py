@@ -36,6 +36,8 @@ CAPACITIES = {
 """Kinds of jobs, the most urgent first, and how many may wait."""
 MOST_THREADS = 8
 """More gain nothing: the arrays of one answer are small."""
+GIVE_BACK_EVERY_S = 1.0
+"""Memory goes back to the system so often while there are jobs [s]."""
 STREETS = ("building_height_m", "fill_enclosed", "occupied_threshold", "unknown_is", "map_max_cells")
 """Settings that shape the streets: where one changes, the map is read again."""
 
@@ -140,6 +142,7 @@ class Computing:
         )
         self._occupancy: OccupancyInput | None = None
         self._obstacles_at: float | None = None
+        self._give_back_at = 0.0
         self.mapper: Any = None
         """None until `build` has run."""
 
@@ -166,7 +169,14 @@ class Computing:
             "query": self._query,
             "path": self._along_path,
         }
-        return handlers, lambda: bool(mapper.work() or self._servers.work())
+        return handlers, self._work
+
+    def _work(self) -> bool:
+        """A step between jobs; whether more is left."""
+        if time.monotonic() >= self._give_back_at:
+            _give_back_memory()
+            self._give_back_at = time.monotonic() + GIVE_BACK_EVERY_S
+        return bool(self.mapper.work() or self._servers.work())
 
     def _clear(self) -> None:
         self.mapper.clear_cache()
@@ -188,7 +198,6 @@ class Computing:
         self._occupancy = occupancy
         self.mapper.set_streets(streets)
         self._servers.forget_maps()
-        _give_back_memory()
         self._mailbox.hold("map", time.monotonic() - start)  # half of the time is the poses', however fast maps come
         return streets
 
@@ -259,7 +268,7 @@ def _spare_cores() -> int:
 
 
 def _give_back_memory() -> None:
-    """What a new map needed for a moment goes back to the system; glibc would keep it, a little more each time."""
+    """What jobs needed for a moment goes back to the system; glibc would keep it, a little more each time."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:  # elsewhere the allocator is another
         trim(0)
