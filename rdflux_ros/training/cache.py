@@ -7,8 +7,12 @@ import hashlib
 import inspect
 import json
 import os
+import signal
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
+from itertools import groupby
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +42,8 @@ PLANES = ("line_of_sight", "diffraction", "reflections", "ground_bounces", "visi
 """What is kept of a map, uint8: greys (255 is 1) of the physics layer's mechanisms, its mask (1), the truth."""
 MASKS = ("footprint", "cars")
 """What is kept of a scene beside its heights: buildings, and where cars stand if the map has any."""
+SCENES_A_PROCESS = 4
+"""Fewer are not worth the start of another process."""
 _SHAPING = (
     rdflux_ros.flux.conditions,
     rdflux_ros.propagation.diffraction,
@@ -80,6 +86,7 @@ class PhysicsCache:
     def __init__(
         self, folder: Path, data: Path, split: str, *, cars: bool, resolutions: Sequence[float], seed: int = 0
     ) -> None:
+        self._opened_with = (folder, data, split, cars, tuple(resolutions), seed)
         parts = [RadioMapSeer(data, split)]
         if cars:
             parts.append(RadioMapSeer(data, split, cars=True))
@@ -101,33 +108,60 @@ class PhysicsCache:
         self.masks = self._array("masks", np.uint8, (s, len(MASKS), *window))
         self._done = self._array("done", np.uint8, (n,))
 
-    def fill(self, rows: Sequence[int], device: torch.device, stop: Callable[[], bool] = lambda: False) -> bool:
-        """Compute what is missing of the maps `rows`, with a progress bar; False where `stop` ended it early."""
+    def fill(
+        self, rows: Sequence[int], stop: Callable[[], bool] = lambda: False, *, processes: int | None = None
+    ) -> bool:
+        """Compute what is missing of the maps `rows`, with a progress bar; False where `stop` ended it early.
+
+        Several processes share the scenes, as many as there are cores unless told otherwise.
+        """
         from tqdm import tqdm
 
         with self._locked():
             missing = [row for row in sorted(rows) if not self._done[row]]
-            layer = PhysicsLayer()
-            walls: tuple[tuple[str, float], Facades] | None = None
-            last: tuple[tuple[str, int], NDArray[np.uint8]] | None = None
-            for row in tqdm(missing, desc="physics channels", unit="map", dynamic_ncols=True, disable=not missing):
-                if stop():
-                    return False
+            scenes = [tuple(group) for _, group in groupby(missing, lambda row: int(self.scene_of[row]))]
+            if processes is None:
+                processes = min(_cores(), len(scenes) // SCENES_A_PROCESS)
+            bar = tqdm(total=len(missing), desc="physics channels", unit="map", dynamic_ncols=True, disable=not missing)
+            with bar:
+                for count in self._filled(scenes) if processes < 2 else self._filled_by(processes, scenes):
+                    bar.update(count)
+                    if bar.n < len(missing) and stop():
+                        return False
+        return True
+
+    def _filled_by(self, processes: int, scenes: Sequence[Sequence[int]]) -> Iterator[int]:
+        """Fill rows by scene in processes of their own; how many maps each scene had."""
+        pool = ProcessPoolExecutor(
+            processes, get_context("spawn"), initializer=_open_here, initargs=self._opened_with
+        )  # fmt: skip
+        try:
+            for done in as_completed([pool.submit(_fill_here, rows) for rows in scenes]):
+                yield done.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def _filled(self, scenes: Sequence[Sequence[int]]) -> Iterator[int]:
+        """Fill rows by scene; 1 for each map."""
+        layer = PhysicsLayer()
+        for rows in scenes:
+            walls: tuple[float, Facades] | None = None
+            last: tuple[int, NDArray[np.uint8]] | None = None
+            for row in rows:
                 part, k = self._entries[row]
                 sample = self._seen(part[k])
-                if walls is None or walls[0] != (sample.scene, sample.resolution):
-                    facades = trace_facades(sample.surroundings_m, sample.resolution, device)
-                    walls = (sample.scene, sample.resolution), facades
-                    self._keep_scene(row, sample, facades)
+                if walls is None or walls[0] != sample.resolution:
+                    walls = sample.resolution, trace_facades(sample.surroundings_m, sample.resolution)
+                    self._keep_scene(row, sample, walls[1])
                 if sample.cars.any():
                     self.masks[self.scene_of[row], 1] = sample.cars
-                if last is None or last[0] != (sample.scene, sample.transmitter):
-                    last = (sample.scene, sample.transmitter), _greys(layer, walls[1], sample)
+                if last is None or last[0] != sample.transmitter:
+                    last = sample.transmitter, _greys(layer, walls[1], sample)
                 self.planes[row, :-1] = last[1]
                 self.planes[row, -1] = np.rint(255.0 * sample.grey)
                 self.positions[row] = sample.position
                 self._done[row] = 1  # last: a row that says so is whole
-        return True
+                yield 1
 
     def _keep_scene(self, row: int, sample: Sample, facades: Facades) -> None:
         scene = self.scene_of[row]
@@ -180,3 +214,22 @@ def _greys(layer: PhysicsLayer, facades: Facades, sample: Sample) -> NDArray[np.
     gains = layer(facades, transmitter)
     greys = torch.cat([grey(getattr(gains, name)) for name in PLANES[:-2]])
     return torch.cat([(255.0 * greys).round(), gains.visible]).to(torch.uint8).cpu().numpy()
+
+
+_here: PhysicsCache
+"""The cache that this process helps to fill."""
+
+
+def _open_here(folder: Path, data: Path, split: str, cars: bool, resolutions: Sequence[float], seed: int) -> None:
+    global _here
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that started this one hears it, and stops
+    torch.set_num_threads(1)
+    _here = PhysicsCache(folder, data, split, cars=cars, resolutions=resolutions, seed=seed)
+
+
+def _fill_here(rows: Sequence[int]) -> int:
+    return sum(_here._filled([rows]))
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

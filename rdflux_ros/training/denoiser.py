@@ -31,7 +31,7 @@ from rdflux_ros.training.samples import Maps, Place
 
 Midpoints = Callable[[Maps], Tensor]
 """Midpoints [B, latents, 64, 64] of the streets of B maps."""
-KEPT_MIDPOINTS = 1024
+KEPT_MIDPOINTS = 4096
 """In memory at once."""
 
 

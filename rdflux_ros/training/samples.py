@@ -1,4 +1,4 @@
-"""Batches of maps: drawn and turned on the CPU as bytes, assembled into condition images on the device."""
+"""Batches of maps: drawn and turned as bytes where these are kept, assembled into condition images on the device."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rdflux_ros.data.transforms import SYMMETRIES, turn_array, turn_position
+from rdflux_ros.data.transforms import SYMMETRIES, turn_position
 from rdflux_ros.flux.conditions import base_grey, dynamics_image, streets_image
 from rdflux_ros.model.config import ModelConfig
 from rdflux_ros.propagation.physics_layer import PathGains
 from rdflux_ros.radio.units import FLOOR_GAIN_DB, GREY_SPAN_DB
 from rdflux_ros.training.cache import PLANES, PhysicsCache
 
+CPU = torch.device("cpu")
 Place = tuple[int, int]
 """(scene, symmetry): what the streets look like."""
 
@@ -66,12 +67,25 @@ class Samples:
         The maps of the cache that are drawn from.
     seed, augment
         Of the order, and of turns and mirrors: all maps of a scene are turned alike within an epoch.
+    device
+        Where the batches will be. A GPU keeps the whole cache if that takes no more than half of its free memory.
     """
 
-    def __init__(self, cache: PhysicsCache, rows: Sequence[int], config: ModelConfig, seed: int, augment: bool) -> None:
+    def __init__(
+        self,
+        cache: PhysicsCache,
+        rows: Sequence[int],
+        config: ModelConfig,
+        seed: int,
+        augment: bool,
+        device: torch.device = CPU,
+    ) -> None:
         self.cache, self.config = cache, config
         self.rows = np.array(rows)
         self._seed, self._augment = seed, augment
+        home = _home(cache, device)
+        self._planes, self._masks = (torch.from_numpy(array).to(home) for array in (cache.planes, cache.masks))
+        self._heights_m = torch.from_numpy(cache.heights_cm.astype(np.float32) / 100.0).to(home)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -118,24 +132,23 @@ class Samples:
         return known[1], known[2]
 
     def _bytes(self, chosen: Sequence[tuple[int, int]]) -> _Bytes:
-        cache = self.cache
-        scenes = [int(cache.scene_of[row]) for row, _ in chosen]
+        scenes = [int(self.cache.scene_of[row]) for row, _ in chosen]
+        symmetries = [symmetry for _, symmetry in chosen]
 
-        def stacked(arrays: Sequence[NDArray]) -> Tensor:
-            turned = [turn(np.asarray(a), s) for a, (_, s) in zip(arrays, chosen, strict=True)]
-            return torch.from_numpy(np.stack(turned))
+        def stacked(source: Tensor, numbers: Sequence[int]) -> Tensor:
+            return torch.stack([turn(source[k], symmetry) for k, symmetry in zip(numbers, symmetries, strict=True)])
 
-        heights = stacked([cache.heights_cm[scene].astype(np.float32) / 100.0 for scene in scenes])
-        masks = stacked([cache.masks[scene] for scene in scenes])
+        masks = stacked(self._masks, scenes).bool()
         for k, (row, _) in enumerate(chosen):
-            masks[k, 1] *= cache.names[row].endswith("_cars")
-        positions = [turn_position(cache.positions[row].astype(np.float64), s) for row, s in chosen]
+            if not self.cache.names[row].endswith("_cars"):
+                masks[k, 1] = False
+        positions = [turn_position(self.cache.positions[row].astype(np.float64), s) for row, s in chosen]
         return _Bytes(
-            planes=stacked([cache.planes[row] for row, _ in chosen]),
-            heights_m=heights,
-            masks=masks.bool(),
+            planes=stacked(self._planes, [row for row, _ in chosen]),
+            heights_m=stacked(self._heights_m, scenes),
+            masks=masks,
             positions=torch.tensor(np.array(positions), dtype=torch.float32),
-            places=tuple((scene, symmetry) for scene, (_, symmetry) in zip(scenes, chosen, strict=True)),
+            places=tuple(zip(scenes, symmetries, strict=True)),
         )
 
     def _assembled(self, content: _Bytes, device: torch.device) -> Maps:
@@ -178,7 +191,16 @@ def path_gains(planes: Tensor) -> PathGains:
     return PathGains(direct, bent, mirrored, bounced, planes[:, -2].bool())
 
 
-def turn(array: NDArray, symmetry: int) -> NDArray:
-    """`turn_array` for each plane of [..., 256, 256]."""
-    planes = array.reshape(-1, *array.shape[-2:])
-    return np.stack([turn_array(plane, symmetry) for plane in planes]).reshape(array.shape)
+def turn(planes: Tensor, symmetry: int) -> Tensor:
+    """`data.transforms.turn_array` for each plane of [..., 256, 256]."""
+    if not 0 <= symmetry < SYMMETRIES:
+        raise ValueError(f"symmetry {symmetry}: must be 0 to {SYMMETRIES - 1}")
+    if symmetry >= 4:
+        planes = planes.flip(-1)
+    return planes.rot90(-(symmetry % 4), (-2, -1))
+
+
+def _home(cache: PhysicsCache, device: torch.device) -> torch.device:
+    if device.type != "cuda":
+        return CPU
+    return device if 2 * cache.planes.nbytes <= torch.cuda.mem_get_info(device)[0] else CPU

@@ -191,9 +191,9 @@ def _samples(
     ):
         maps = PhysicsCache(cache, data, split, cars=cars, resolutions=resolutions, seed=training.seed)
         rows = spread(len(maps.names), limit)
-        if not maps.fill(rows, device, stop):
+        if not maps.fill(rows, stop):
             return None
-        found.append(Samples(maps, rows, model, training.seed, training.augment and split == "train"))
+        found.append(Samples(maps, rows, model, training.seed, training.augment and split == "train", device))
     return found[0], found[1]
 
 

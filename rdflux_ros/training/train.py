@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from rdflux_ros.console import guarded
+from rdflux_ros.console import guarded, positive
 
 TRAININGS = {
     "autoencoder": "the papers' autoencoder (only where the config asks for it); comes first",
@@ -31,7 +31,7 @@ def build_parser() -> argparse.ArgumentParser:
         command.add_argument("--out", type=Path, required=True, help="folder of the model; a training there goes on")
         command.add_argument("--start", type=Path, metavar="MODEL", help="go on from a model file of the same config")
         command.add_argument("--cache", type=Path, help="folder of the physics channels (physics_cache beside --out)")
-        command.add_argument("--maps", type=_positive, metavar="N", help="use only N of the train split")
+        command.add_argument("--maps", type=positive, metavar="N", help="use only N of the train split")
         command.add_argument("--max-minutes", type=_minutes, help="stop after so long; the same command goes on")
         command.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     return parser
@@ -44,12 +44,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(args: argparse.Namespace) -> int:
+    import torch
+
     from rdflux_ros.mapping.mapper import select_device
     from rdflux_ros.training.parallel import Ranks
     from rdflux_ros.training.stages import train
 
     out = args.out.resolve()
     ranks = Ranks(select_device(args.device))
+    torch.backends.cudnn.benchmark = True  # all batches are alike: the fastest kernels are worth the search
     done = train(
         args.what,
         args.config,
@@ -64,13 +67,6 @@ def _run(args: argparse.Namespace) -> int:
     if ranks.first:
         print(f"{args.what}: {'done' if done else 'out of time, the same command goes on'}; {args.out / args.what}")
     return 0
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError("must be positive")
-    return number
 
 
 def _minutes(text: str) -> float:

@@ -21,7 +21,7 @@ from rdflux_ros.training.samples import Maps, Samples
 def maps(city: Path) -> Maps:
     """Both maps of the validation scene."""
     cache = PhysicsCache(city.parent / "cache", city, "val", cars=False, resolutions=())
-    cache.fill(range(2), torch.device("cpu"))
+    cache.fill(range(2))
     samples = Samples(cache, range(2), model_config(TINY["model"]), seed=0, augment=False)
     return samples.maps([(0, 0), (1, 0)], torch.device("cpu"))
 

@@ -25,7 +25,7 @@ CPU = torch.device("cpu")
 def cache(city: Path) -> PhysicsCache:
     """The training split with the map with cars; walls as the data has them."""
     cache = PhysicsCache(city.parent / "fine", city, "train", cars=True, resolutions=())
-    assert cache.fill(range(3), CPU)
+    assert cache.fill(range(3))
     return cache
 
 
@@ -76,17 +76,23 @@ def test_filling_goes_on_where_it_stopped(city: Path, tmp_path: Path) -> None:
     def opened() -> PhysicsCache:
         return PhysicsCache(tmp_path, city, "val", cars=False, resolutions=(1.0,))
 
-    calls = iter([False, True])
-    assert not opened().fill(range(2), CPU, lambda: next(calls))
+    assert not opened().fill(range(2), lambda: True)
     again = opened()
     assert again.planes[0].any() and not again.planes[1].any()
     kept = again.planes[0].copy()
     again.planes[0, 0, 0, 0] = 77  # a mark that computing it again would remove
-    assert again.fill(range(2), CPU)
+    assert again.fill(range(2))
     assert again.planes[1].any() and again.planes[0, 0, 0, 0] == 77
     assert (again.planes[0].ravel()[1:] == kept.ravel()[1:]).all()
     other = PhysicsCache(tmp_path, city, "val", cars=False, resolutions=(0.5,))
     assert other.folder != again.folder and not other.planes[0].any()
+
+
+def test_processes_fill_the_same(cache: PhysicsCache, city: Path, tmp_path: Path) -> None:
+    shared = PhysicsCache(tmp_path, city, "train", cars=True, resolutions=())
+    assert shared.fill(range(3), processes=2)
+    for name in ("planes", "positions", "heights_cm", "masks"):
+        assert (getattr(shared, name) == getattr(cache, name)).all(), name
 
 
 def test_a_step_draws_the_same_whenever_it_is_asked(cache: PhysicsCache) -> None:
