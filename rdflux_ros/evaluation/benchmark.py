@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from rdflux_ros.console import positive
 from rdflux_ros.evaluation.console import table, write_json
+from rdflux_ros.machine import usable_cores
 from rdflux_ros.model.shipped import PHYSICS, SHIPPED
 
 if TYPE_CHECKING:
@@ -285,13 +286,11 @@ def statistics(milliseconds: Sequence[float]) -> dict[str, float]:
 
 def hardware(device: str) -> dict[str, Any]:
     """Name of the processor (and GPU where used), cores, versions."""
-    import os
-
     import torch
 
     found: dict[str, Any] = {
         "cpu": _cpu_name(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": usable_cores(),
         "python": platform.python_version(),
         "torch": torch.__version__,
     }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import os
 import threading
 import time
 from collections import Counter
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rdflux_ros.machine import usable_cores
 from rdflux_ros.mapping.inputs import HeightMap, InputError, OccupancyInput, Pose, StreetMap, street_map
 from rdflux_ros.mapping.path import AlongPath, along_path
 from rdflux_ros.mapping.servers import Served, Servers
@@ -38,6 +38,8 @@ MOST_THREADS = 8
 """More gain nothing: the arrays of one answer are small."""
 GIVE_BACK_EVERY_S = 1.0
 """Memory goes back to the system so often while there are jobs [s]."""
+TRIM = getattr(ctypes.CDLL(None), "malloc_trim", None)
+"""What gives freed memory back to the system, where the allocator is glibc's."""
 STREETS = ("building_height_m", "fill_enclosed", "occupied_threshold", "unknown_is", "map_max_cells")
 """Settings that shape the streets: where one changes, the map is read again."""
 
@@ -263,12 +265,10 @@ class Computing:
 
 def _spare_cores() -> int:
     """How many threads leave a core to the rest of the system."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(max(cores - 1, 1), MOST_THREADS)
+    return min(max(usable_cores() - 1, 1), MOST_THREADS)
 
 
 def _give_back_memory() -> None:
     """What jobs needed for a moment goes back to the system; glibc would keep it, a little more each time."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:  # elsewhere the allocator is another
-        trim(0)
+    if TRIM is not None:
+        TRIM(0)

@@ -12,14 +12,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rdflux_ros.propagation.outlines import Array, Outline
+from rdflux_ros.propagation.outlines import BLUNTEST_CORNER, Array, Outline, crossings
 from rdflux_ros.propagation.raster import cell_index, clear_of_edges, height_at
 from rdflux_ros.radio.grid import WINDOW_M
 
 SHORTEST_CORNER_SIDE = 1.0
 """Both sides that meet in a corner are at least this long [m]."""
-BLUNTEST_CORNER = math.radians(15.0)
-"""Outlines that turn by less have no corner there."""
 FREE_STANDING = 1.0
 """An edge rises this far above what touches it [m]."""
 LOOKOUT_SPACING, LOOKOUT_INSET = 8.0, 0.3
@@ -117,16 +115,12 @@ def trace_corners(outlines: list[Outline], plan: Plan) -> Corners:
     for outline in outlines:
         after, c_after = outline.normals, outline.offsets
         before, c_before = np.roll(after, 1, 0), np.roll(c_after, 1)
-        sine = before[:, 0] * after[:, 1] - before[:, 1] * after[:, 0]
+        crossing, sine = crossings((before, c_before), (after, c_after))
         turn = np.arctan2(sine, (before * after).sum(1))
         long = (outline.length >= SHORTEST_CORNER_SIDE) & (np.roll(outline.length, 1) >= SHORTEST_CORNER_SIDE)
         # the building lies to the right, so its corners turn right; a spike has no edge to speak of
         kept = long & (turn < -BLUNTEST_CORNER) & (turn > BLUNTEST_CORNER - math.pi)
-        crossing = np.stack(
-            [c_before * after[:, 1] - c_after * before[:, 1], c_after * before[:, 0] - c_before * after[:, 0]], 1
-        )
-        position = crossing[kept] / sine[kept, None]
-        rows.append(np.concatenate([position, before[kept], after[kept], math.pi + turn[kept, None]], 1))
+        rows.append(np.concatenate([crossing[kept], before[kept], after[kept], math.pi + turn[kept, None]], 1))
     corner = torch.from_numpy(np.concatenate(rows).astype(np.float32))
     position, face_0, face_n = corner[:, :2], corner[:, 2:4], corner[:, 4:6]
     outward = torch.nn.functional.normalize(face_0 + face_n, dim=1)

@@ -15,8 +15,8 @@ OUTLINE_TOLERANCE = 1.2
 """Largest distance of a traced side from the raster's outline [cells]: what the steps of a straight wall need."""
 LONGEST_CHAMFER = 1.25
 """Shorter sides [m] between two that meet no farther off than this are the tracing's cut of their corner."""
-SHARPEST_STRAIGHT = math.radians(15.0)
-"""Sides that turn by less go on in one direction and meet in no corner."""
+BLUNTEST_CORNER = math.radians(15.0)
+"""Sides that turn by less meet in no corner."""
 
 Array = NDArray[np.float32]
 
@@ -58,8 +58,7 @@ def trace_outlines(centimetres: NDArray[np.int16], resolution: float) -> list[Ou
         for contour in contours:
             polygon = cv2.approxPolyDP(contour, OUTLINE_TOLERANCE, True)[:, 0]
             if len(polygon) > 2:
-                outline = _fitted(contour[:, 0], polygon, shift, resolution)
-                outlines.append(_with_corners(outline))
+                outlines.append(_with_corners(_fitted(contour[:, 0], polygon, shift, resolution)))
     return outlines
 
 
@@ -90,23 +89,31 @@ def _fitted(
 def _with_corners(outline: Outline) -> Outline:
     """Short sides between two long ones give way to the corner in which those meet."""
     normals, offsets = outline.normals, outline.offsets
-    before, after = np.roll(normals, 1, 0), np.roll(normals, -1, 0)
-    c_before, c_after = np.roll(offsets, 1), np.roll(offsets, -1)
-    sine = before[:, 0] * after[:, 1] - before[:, 1] * after[:, 0]
-    turns = abs(sine) > math.sin(SHARPEST_STRAIGHT)
-    crossing = (
-        np.stack([c_before * after[:, 1] - c_after * before[:, 1], c_after * before[:, 0] - c_before * after[:, 0]], 1)
-        / np.where(turns, sine, 1.0)[:, None]
-    )
+    before, after = ((np.roll(normals, way, 0), np.roll(offsets, way)) for way in (1, -1))
+    crossing, sine = crossings(before, after)
     middle = (outline.vertices + np.roll(outline.vertices, -1, 0)) / 2
     short = outline.length < LONGEST_CHAMFER
-    cut = short & ~np.roll(short, 1) & ~np.roll(short, -1) & turns
+    cut = short & ~np.roll(short, 1) & ~np.roll(short, -1) & (abs(sine) > math.sin(BLUNTEST_CORNER))
     cut &= np.hypot(*(crossing - middle).T) < LONGEST_CHAMFER
     if not cut.any() or len(cut) - cut.sum() < 3:
         return outline
     vertices = np.where(np.roll(cut, 1)[:, None], np.roll(crossing, 1, 0), outline.vertices)[~cut]
     chord = np.roll(vertices, -1, 0) - vertices
     return Outline(vertices, np.hypot(chord[:, 0], chord[:, 1]), normals[~cut], offsets[~cut])
+
+
+def crossings(before: tuple[Array, Array], after: tuple[Array, Array]) -> tuple[Array, Array]:
+    """Where lines n.p = c cross others, [V, 2], and the sine of the turn between them; anywhere where they do not turn.
+
+    Parameters
+    ----------
+    before, after
+        Unit normals [V, 2] and offsets [V].
+    """
+    (n, c), (m, d) = before, after
+    sine = n[:, 0] * m[:, 1] - n[:, 1] * m[:, 0]
+    scaled = np.stack([c * m[:, 1] - d * n[:, 1], d * n[:, 0] - c * m[:, 0]], 1)
+    return (scaled / np.where(sine == 0, 1.0, sine)[:, None]).astype(np.float32), sine
 
 
 def _places(contour: NDArray[np.int32], polygon: NDArray[np.int32]) -> NDArray[np.int64]:

@@ -34,6 +34,7 @@ import rdflux_ros.propagation.wedge
 from rdflux_ros.data.radiomapseer import RadioMapSeer, Sample
 from rdflux_ros.data.transforms import coarsened
 from rdflux_ros.flux.conditions import grey, mean_heights
+from rdflux_ros.machine import usable_cores
 from rdflux_ros.propagation.facades import Facades, trace_facades
 from rdflux_ros.propagation.physics_layer import PhysicsLayer
 from rdflux_ros.radio.grid import WINDOW_M
@@ -121,20 +122,21 @@ class PhysicsCache:
             missing = [row for row in sorted(rows) if not self._done[row]]
             scenes = [tuple(group) for _, group in groupby(missing, lambda row: int(self.scene_of[row]))]
             if processes is None:
-                processes = min(_cores(), len(scenes) // SCENES_A_PROCESS)
-            bar = tqdm(total=len(missing), desc="physics channels", unit="map", dynamic_ncols=True, disable=not missing)
-            with bar:
-                for count in self._filled(scenes) if processes < 2 else self._filled_by(processes, scenes):
-                    bar.update(count)
-                    if bar.n < len(missing) and stop():
+                processes = min(usable_cores(), len(scenes) // SCENES_A_PROCESS)
+            filled = self._filled(scenes) if processes < 2 else self._filled_by(processes, scenes)
+            left = len(missing)
+            with tqdm(total=left, desc="physics channels", unit="map", dynamic_ncols=True, disable=not left) as bar:
+                while left:
+                    if stop():
                         return False
+                    count = next(filled)
+                    bar.update(count)
+                    left -= count
         return True
 
     def _filled_by(self, processes: int, scenes: Sequence[Sequence[int]]) -> Iterator[int]:
         """Fill rows by scene in processes of their own; how many maps each scene had."""
-        pool = ProcessPoolExecutor(
-            processes, get_context("spawn"), initializer=_open_here, initargs=self._opened_with
-        )  # fmt: skip
+        pool = ProcessPoolExecutor(processes, get_context("spawn"), _open_here, self._opened_with)
         try:
             for done in as_completed([pool.submit(_fill_here, rows) for rows in scenes]):
                 yield done.result()
@@ -229,7 +231,3 @@ def _open_here(folder: Path, data: Path, split: str, cars: bool, resolutions: Se
 
 def _fill_here(rows: Sequence[int]) -> int:
     return sum(_here._filled([rows]))
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -84,8 +84,8 @@ class Samples:
         self.rows = np.array(rows)
         self._seed, self._augment = seed, augment
         home = _home(cache, device)
-        self._planes, self._masks = (torch.from_numpy(array).to(home) for array in (cache.planes, cache.masks))
-        self._heights_m = torch.from_numpy(cache.heights_cm.astype(np.float32) / 100.0).to(home)
+        kept = cache.planes, cache.masks, cache.heights_cm.view(np.int16)  # torch does little with uint16
+        self._planes, self._masks, self._heights_cm = (torch.from_numpy(array).to(home) for array in kept)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -139,13 +139,12 @@ class Samples:
             return torch.stack([turn(source[k], symmetry) for k, symmetry in zip(numbers, symmetries, strict=True)])
 
         masks = stacked(self._masks, scenes).bool()
-        for k, (row, _) in enumerate(chosen):
-            if not self.cache.names[row].endswith("_cars"):
-                masks[k, 1] = False
+        has_cars = torch.tensor([self.cache.names[row].endswith("_cars") for row, _ in chosen], device=masks.device)
+        masks[:, 1] &= has_cars[:, None, None]
         positions = [turn_position(self.cache.positions[row].astype(np.float64), s) for row, s in chosen]
         return _Bytes(
             planes=stacked(self._planes, [row for row, _ in chosen]),
-            heights_m=stacked(self._heights_m, scenes),
+            heights_m=stacked(self._heights_cm, scenes).float() / 100.0,
             masks=masks,
             positions=torch.tensor(np.array(positions), dtype=torch.float32),
             places=tuple(zip(scenes, symmetries, strict=True)),

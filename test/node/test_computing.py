@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import ctypes
-import resource
 import threading
 import time
-from pathlib import Path
 
 import pytest
 import torch
+from resident_memory import resident_bytes
 
 from rdflux_ros.mapping.config import MapperConfig
 from rdflux_ros.node.computing import CAPACITIES, Computing, LatestPoses
@@ -39,7 +38,3 @@ def test_freed_memory_goes_back_to_the_system_after_a_job() -> None:
         assert len(blocks) == 1
     finally:
         assert worker.stop(10.0)
-
-
-def resident_bytes() -> int:
-    return resource.getpagesize() * int(Path("/proc/self/statm").read_text().split()[1])

@@ -6,7 +6,6 @@ import asyncio
 import itertools
 import json
 import re
-import resource
 import signal
 import socket
 import struct
@@ -27,6 +26,7 @@ from browser import CHROMIUM, Browser
 from diagnostic_msgs.msg import DiagnosticStatus
 from geometry_msgs.msg import PoseStamped
 from nav_msgs.msg import OccupancyGrid
+from resident_memory import resident_bytes
 from ros_graph import TIMEOUT_S, Planner, path, pose, streets, users
 from sensor_msgs.msg import PointCloud2, PointField
 
@@ -316,10 +316,6 @@ def test_a_browser_that_does_not_read_costs_no_memory_and_delays_no_other() -> N
         assert resident_bytes() - before < 40e6
     finally:
         server.stop()
-
-
-def resident_bytes() -> int:
-    return resource.getpagesize() * int(Path("/proc/self/statm").read_text().split()[1])
 
 
 # --- process --------------------------------------------------------------------------------------------------------
