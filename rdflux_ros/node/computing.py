@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import threading
 import time
 from collections import Counter
@@ -36,10 +35,6 @@ CAPACITIES = {
 """Kinds of jobs, the most urgent first, and how many may wait."""
 MOST_THREADS = 8
 """More gain nothing: the arrays of one answer are small."""
-GIVE_BACK_EVERY_S = 1.0
-"""Memory goes back to the system so often while there are jobs [s]."""
-TRIM = getattr(ctypes.CDLL(None), "malloc_trim", None)
-"""What gives freed memory back to the system, where the allocator is glibc's."""
 STREETS = ("building_height_m", "fill_enclosed", "occupied_threshold", "unknown_is", "map_max_cells")
 """Settings that shape the streets: where one changes, the map is read again."""
 
@@ -144,7 +139,6 @@ class Computing:
         )
         self._occupancy: OccupancyInput | None = None
         self._obstacles_at: float | None = None
-        self._give_back_at = 0.0
         self.mapper: Any = None
         """None until `build` has run."""
 
@@ -171,14 +165,7 @@ class Computing:
             "query": self._query,
             "path": self._along_path,
         }
-        return handlers, self._work
-
-    def _work(self) -> bool:
-        """A step between jobs; whether more is left."""
-        if time.monotonic() >= self._give_back_at:
-            _give_back_memory()
-            self._give_back_at = time.monotonic() + GIVE_BACK_EVERY_S
-        return bool(self.mapper.work() or self._servers.work())
+        return handlers, lambda: bool(mapper.work() or self._servers.work())
 
     def _clear(self) -> None:
         self.mapper.clear_cache()
@@ -266,9 +253,3 @@ class Computing:
 def _spare_cores() -> int:
     """How many threads leave a core to the rest of the system."""
     return min(max(usable_cores() - 1, 1), MOST_THREADS)
-
-
-def _give_back_memory() -> None:
-    """What jobs needed for a moment goes back to the system; glibc would keep it, a little more each time."""
-    if TRIM is not None:
-        TRIM(0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import math
 import os
 import sys
@@ -18,6 +19,8 @@ RATE_WINDOW_S = 10.0
 
 ERRORS = ("configure", "worker", "model")
 """Troubles that are errors; the others are warnings."""
+TRIM = getattr(ctypes.CDLL(None), "malloc_trim", None)
+"""What gives freed memory back to the system, where the allocator is glibc's."""
 
 
 class Rate:
@@ -102,6 +105,12 @@ class Health:
         for _, text in self.troubles.values():
             return DiagnosticStatus.WARN, text
         return DiagnosticStatus.OK, "mapping"
+
+
+def give_back_memory() -> None:
+    """What jobs needed for a moment goes back to the system; glibc would keep it, a little more each time."""
+    if TRIM is not None:
+        TRIM(0)
 
 
 def memory() -> dict[str, object]:

@@ -25,7 +25,7 @@ from rdflux_ros.mapping.path import AlongPath
 from rdflux_ros.mapping.saved_maps import save_radio_map
 from rdflux_ros.node import conversions, parameters
 from rdflux_ros.node.computing import Answered, Computing
-from rdflux_ros.node.diagnostics import Health
+from rdflux_ros.node.diagnostics import Health, give_back_memory
 from rdflux_ros.node.inputs import MAIN, Inputs
 from rdflux_ros.node.outputs import Outputs
 from rdflux_ros.node.worker import WORK, Done, Job, Worker
@@ -387,6 +387,7 @@ class RadioMapperNode(LifecycleNode):
 
     def _on_diagnostics(self) -> None:
         self._look_after_stations()
+        give_back_memory()  # once a second: at every answer it would cost too much
         values: dict[str, object] = {"model": self._settings.mapper.model}
         device = ""
         if self._computing is not None and self._computing.mapper is not None:
