@@ -114,8 +114,9 @@ def _parts(
     import torch
 
     from rdflux_ros.mapping.regions import crop, nearest_region
+    from rdflux_ros.propagation.config import PhysicsConfig
     from rdflux_ros.propagation.facades import trace_facades
-    from rdflux_ros.propagation.physics_layer import PhysicsConfig, PhysicsLayer
+    from rdflux_ros.propagation.physics_layer import PhysicsLayer
 
     layer = PhysicsLayer(PhysicsConfig(reflection_order=mapper.config.reflection_order))
     times: dict[str, list[float]] = {"walls": []}

@@ -16,8 +16,9 @@ from rdflux_ros.flux.pipeline import FluxPipeline, PosePart, StreetsPart, Window
 from rdflux_ros.mapping.inputs import Pose, StreetMap
 from rdflux_ros.mapping.mapper import RadioMapper
 from rdflux_ros.mapping.regions import Region, crop, footprint, nearest_region
+from rdflux_ros.propagation.config import PhysicsConfig
 from rdflux_ros.propagation.facades import Facades, trace_facades
-from rdflux_ros.propagation.physics_layer import PhysicsConfig, PhysicsLayer
+from rdflux_ros.propagation.physics_layer import PhysicsLayer
 
 T = TypeVar("T")
 

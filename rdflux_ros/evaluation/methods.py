@@ -30,8 +30,9 @@ from rdflux_ros.flux.loading import LoadedModel
 from rdflux_ros.flux.midpoints import RegionCache
 from rdflux_ros.flux.pipeline import FluxPipeline, PosePart, StreetsPart
 from rdflux_ros.mapping.mapper import select_device
+from rdflux_ros.propagation.config import PhysicsConfig
 from rdflux_ros.propagation.facades import Facades, trace_facades
-from rdflux_ros.propagation.physics_layer import PathGains, PhysicsConfig, PhysicsLayer
+from rdflux_ros.propagation.physics_layer import PathGains, PhysicsLayer
 from rdflux_ros.radio.units import grey_from_gain
 
 T = TypeVar("T")

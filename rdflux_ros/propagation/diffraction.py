@@ -1,4 +1,4 @@
-"""First-order diffraction into the shadow: over the roof edge that hides the transmitter, and round every corner.
+"""First-order diffraction into the shadow: over every roof edge and round every corner that both ends see.
 
 Each detour touches one straight edge: source T, edge point Q, receiver R. By Fermat's principle Q is where the edge,
 unfolded, is crossed by a straight line (Keller's cone): between perpendicular distances D_T and D_R and the way a
@@ -23,8 +23,8 @@ from rdflux_ros.propagation.wedge import wedge_terms
 from rdflux_ros.radio.grid import WINDOW_M
 from rdflux_ros.radio.units import FREE_SPACE, RECEIVER_HEIGHT
 
-SIGHT_SAMPLES = 16
-"""Points between edge and receiver that must be free."""
+SIGHT_SAMPLES = 24
+"""Points between edge and receiver that must be free, closest to one another where the line between is lowest."""
 SIGHT_TOLERANCE = 0.3
 """What may stand into the way from the edge to the receiver [m]: the raster's doubt."""
 LIT_TOLERANCE = 0.1
@@ -99,8 +99,8 @@ def _over_roof_edges(facades: Facades, profiles: Profiles, edge: Tensor, index: 
     aside = clear_of_edges(facades.resolution)
     dx, dy = qx + aside * line[:, 0] - tx, qy + aside * line[:, 1] - ty
     lit = tz + profiles.horizon_towards(batch, dx, dy, far - 2 * aside) * far <= roof + LIT_TOLERANCE
-    out_r = line[:, 0] * x + line[:, 1] * y - line[:, 2]
-    lit &= _in_sight(facades, (qx, qy, roof), (x, y), out_r)
+    own_wall = OWN_WALL / (line[:, 0] * x + line[:, 1] * y - line[:, 2]).clamp_min(0.01)
+    lit &= _in_sight(facades, (qx, qy, roof), (x, y), own_wall)
     return torch.where(lit, power, 0.0)
 
 
@@ -165,23 +165,30 @@ def round_corners(facades: Facades, profiles: Profiles, shadow: Tensor) -> tuple
     lit = _lit_corners(facades, profiles)
     pair, cell = _pairs(facades.corners, lit)
     parts = _in_parts(len(pair), PATHS_AT_A_TIME, pair.device)
-    found = [_round_corners(lit, pair[part], cell[part], shadow.view(-1)) for part in parts]
+    found = [_round_corners(facades, lit, pair[part], cell[part], shadow.view(-1)) for part in parts]
     index, power = zip(*found, strict=True)
     return torch.cat(index), torch.cat(power)
 
 
-def _round_corners(lit: LitCorners, pair: Tensor, cell: Tensor, shadow: Tensor) -> tuple[Tensor, Tensor]:
+def _round_corners(
+    facades: Facades, lit: LitCorners, pair: Tensor, cell: Tensor, shadow: Tensor
+) -> tuple[Tensor, Tensor]:
     """Indices into `shadow` [B * 65536] and path gains of the paths of some pairs that end there."""
     index = (lit.batch * WINDOW_M**2).index_select(0, pair) + cell
     dark = shadow.index_select(0, index).nonzero()[:, 0]
     pair, cell, index = pair.index_select(0, dark), cell.index_select(0, dark), index.index_select(0, dark)
-    x, y, z, d_t, lowest, highest = lit.place.index_select(0, pair).unbind(1)
+    x, y, z, d_t, lowest, highest, base = lit.place.index_select(0, pair).unbind(1)
     ex, ey = (cell % WINDOW_M) + 0.5 - x, (cell // WINDOW_M) + 0.5 - y
     d_r = torch.hypot(ex, ey).clamp_min(0.3)
     # where the unfolded line meets the edge
     slope = (RECEIVER_HEIGHT - z) / (d_t + d_r)
     height = z + slope * d_t
-    on_edge = ((height > lowest) & (height < highest)).nonzero()[:, 0]
+    on_edge = (height > lowest) & (height < highest)
+    # on a lower roof: what stands no higher than that was looked past
+    doubtful = (on_edge & (base > 0)).nonzero()[:, 0]
+    qx, qy, qz, way_x, way_y = (v.index_select(0, doubtful) for v in (x, y, height, ex, ey))
+    on_edge[doubtful] = _in_sight(facades, (qx, qy, qz), (qx + way_x, qy + way_y), torch.zeros_like(qz))
+    on_edge = on_edge.nonzero()[:, 0]
     pair, index, ex, ey, d_t, d_r, slope = (v.index_select(0, on_edge) for v in (pair, index, ex, ey, d_t, d_r, slope))
     face_x, face_y, incidence, exterior, cos_0, cos_n, side = lit.wedge.index_select(0, pair).unbind(1)
     departure = _turn(ex * face_x + ey * face_y, side * (ey * face_x - ex * face_y))
@@ -205,7 +212,8 @@ class LitCorners:
     batch, corner
         [V] int32 indices.
     place
-        [V, 6] x, y of the edge, z of the transmitter, their plan distance, lowest and highest lit point [m].
+        [V, 7] x, y of the edge, z of the transmitter, their plan distance, lowest and highest lit point, base of the
+        edge [m].
     wedge
         [V, 7] normal x, y of the 0-face (the one that the transmitter sees best), angle of incidence from it [rad],
         exterior angle [pi], plan-view cosines of incidence on 0-face and n-face, and +1 or -1: whether the 0-face
@@ -230,7 +238,8 @@ def _lit_corners(facades: Facades, profiles: Profiles) -> LitCorners:
     lowest = torch.maximum(tz + horizon * far, corners.base)
     batch, corner = ((lowest < corners.roof) & (far > 1.0)).nonzero(as_tuple=True)
     dx, dy, far, lowest = (v[batch, corner] for v in (dx, dy, far, lowest))
-    place = torch.stack([*corners.position[corner].unbind(1), tz[batch, 0], far, lowest, corners.roof[corner]], 1)
+    roof, base = corners.roof[corner], corners.base[corner]
+    place = torch.stack([*corners.position[corner].unbind(1), tz[batch, 0], far, lowest, roof, base], 1)
     way = torch.stack([dx, dy], 1) / far[:, None]
     face_0, face_n = corners.face_0[corner], corners.face_n[corner]
     cos_0, cos_n = (face_0 * way).sum(1), (face_n * way).sum(1)
@@ -251,7 +260,7 @@ def _pairs(corners: Corners, lit: LitCorners) -> tuple[Tensor, Tensor]:
     The unfolded line sinks from z to the receiver, so it passes the edge at height h where
     d_R = d_T (h - 1.5) / (z - h): above the lowest lit point from one distance on, below the roof up to another.
     """
-    _, _, z, d_t, lowest, highest = lit.place.unbind(1)
+    _, _, z, d_t, lowest, highest, _ = lit.place.unbind(1)
 
     def distance(height: Tensor) -> Tensor:
         reached = d_t * (height - RECEIVER_HEIGHT) / (z - height).clamp_min(1e-3)
@@ -275,14 +284,17 @@ def _turn(opposite: Tensor, adjacent: Tensor) -> Tensor:
 
 
 def _in_sight(
-    facades: Facades, edge: tuple[Tensor, Tensor, Tensor], receiver: tuple[Tensor, Tensor], out: Tensor
+    facades: Facades, edge: tuple[Tensor, Tensor, Tensor], receiver: tuple[Tensor, Tensor], own_wall: Tensor
 ) -> Tensor:
-    """Whether nothing stands between edge points and receivers, which are `out` metres before the edge's wall."""
-    (qx, qy, roof), (x, y) = edge, receiver
+    """Whether nothing stands between edge points (x, y, z) and receivers (x, y), all [P].
+
+    Along the share `own_wall` of the way, from the edge on, what stands there is the edge's own wall.
+    """
+    (qx, qy, z), (x, y) = edge, receiver
     plan = torch.hypot(qx - x, qy - y).clamp_min(0.1)
-    steps = torch.linspace(0, 1, SIGHT_SAMPLES, device=x.device)[:, None]
-    first = torch.maximum(1.0 / plan, OWN_WALL / out.clamp_min(0.01)).clamp_max(1.0)
+    steps = 1 - torch.linspace(1, 0, SIGHT_SAMPLES, device=x.device)[:, None] ** 2
+    first = torch.maximum(1.0 / plan, own_wall).clamp_max(1.0)
     share = (first + (1.0 - 0.7 / plan - first).clamp_min(0.0) * steps).clamp_max(0.99)
     height = facades.height_at(qx + (x - qx) * share, qy + (y - qy) * share)
-    sight_line = roof + (RECEIVER_HEIGHT - roof) * share
+    sight_line = z + (RECEIVER_HEIGHT - z) * share
     return (height <= (sight_line + SIGHT_TOLERANCE)).logical_or_(height == 0).all(0)

@@ -131,7 +131,7 @@ def trace_corners(outlines: list[Outline], plan: Plan) -> Corners:
     position, outward, roof, base = position[kept], outward[kept], roof[kept], base[kept]
     seen, within = [np.zeros(0, np.int32)], [np.zeros((0, REACH + 1), np.int64)]
     total = 0
-    polygons = _polygons(position, outward, plan, torch.zeros(len(position)), -math.inf)
+    polygons = _polygons(position, outward, plan, base, -math.inf)
     for polygon, (x, y) in zip(polygons.numpy(), position.numpy(), strict=True):
         cells = _seen(polygon[None], plan)
         metres = np.hypot((cells % WINDOW_M) + 0.5 - x, (cells // WINDOW_M) + 0.5 - y).astype(np.uint16)

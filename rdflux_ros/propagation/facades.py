@@ -20,6 +20,10 @@ SHORTEST_WALL = 1.5
 """Shorter sides of an outline [m] are no walls."""
 WALL_CELL = 0.25
 """Resolution of the raster that says which wall is the nearest [m]."""
+MOST_WALLS = 32767
+"""What that raster can number; the shortest go first."""
+HIGHEST_BUILDING = 327.0
+"""What int16 centimetres hold [m]."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +85,7 @@ def trace_facades(heights_m: Array, resolution: float, device: torch.device | st
     Parameters
     ----------
     heights_m
-        [N, N] heights [m], row 0 = south, with ``N = (256 + 2 * 24) / resolution``.
+        [N, N] heights [m], row 0 = south, with ``N = (256 + 2 * 24) / resolution``; from `HIGHEST_BUILDING` on alike.
 
     Raises
     ------
@@ -91,7 +95,7 @@ def trace_facades(heights_m: Array, resolution: float, device: torch.device | st
     side = round((WINDOW_M + 2 * MARGIN_M) / resolution)
     if heights_m.shape != (side, side):
         raise ValueError(f"heights of shape {heights_m.shape}, expected {(side, side)} at {resolution} m")
-    centimetres = np.rint(np.minimum(heights_m, 327.0) * 100).astype(np.int16)
+    centimetres = np.rint(np.clip(heights_m, 0.0, HIGHEST_BUILDING) * 100).astype(np.int16)
     centimetres[centimetres < LOWEST_BUILDING * 100] = 0
     centimetres[[0, -1]] = centimetres[:, [0, -1]] = 0
     outlines = trace_outlines(centimetres, resolution)
@@ -122,7 +126,10 @@ def _walls(outlines: list[Outline]) -> tuple[Array, Array]:
         ]
         ends.append(np.concatenate(both, 1)[kept])
         lines.append(np.concatenate([outline.normals, outline.offsets[:, None]], 1)[kept])
-    return np.concatenate(ends), np.concatenate(lines)
+    walls = np.concatenate(ends)
+    longest_first = np.argsort(-np.hypot(*(walls[:, 2:] - walls[:, :2]).T), kind="stable")
+    kept_walls = np.sort(longest_first[:MOST_WALLS])
+    return walls[kept_walls], np.concatenate(lines)[kept_walls]
 
 
 def _nearest_wall(walls: Array) -> NDArray[np.int16]:

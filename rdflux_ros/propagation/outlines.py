@@ -13,8 +13,10 @@ from rdflux_ros.radio.grid import MARGIN_M
 
 OUTLINE_TOLERANCE = 1.2
 """Largest distance of a traced side from the raster's outline [cells]: what the steps of a straight wall need."""
-LONGEST_CHAMFER = 1.25
-"""Shorter sides [m] between two that meet no farther off than this are the tracing's cut of their corner."""
+LONGEST_CHAMFER = 5.0
+"""Shorter sides [cells] between two that meet no farther off than this are the tracing's cut of their corner."""
+STEEPEST_ROOF = math.radians(60.0)
+"""Neighbouring cells whose heights differ by less belong to one roof, so that a pitched one is no flight of stairs."""
 BLUNTEST_CORNER = math.radians(15.0)
 """Sides that turn by less meet in no corner."""
 
@@ -23,7 +25,7 @@ Array = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Outline:
-    """Polygon of V straight sides round one part of one height; side i runs from vertex i to vertex i + 1.
+    """Polygon of V straight sides round one roof, flat or not; side i runs from vertex i to vertex i + 1.
 
     Parameters
     ----------
@@ -42,24 +44,34 @@ class Outline:
 
 
 def trace_outlines(centimetres: NDArray[np.int16], resolution: float) -> list[Outline]:
-    """Outlines of all parts of one height."""
-    occupied = np.flatnonzero(centimetres)
-    if not len(occupied):
-        return []
-    occupied = occupied[np.argsort(centimetres.ravel()[occupied], kind="stable")]
-    levels, start = np.unique(centimetres.ravel()[occupied], return_index=True)
-    rows, cols = np.divmod(occupied, centimetres.shape[1])
+    """Outlines of all roofs of [N, N] building heights [cm], 0 = free, in cells of `resolution` [m]."""
     outlines = []
-    for level, first, last in zip(levels, start, [*start[1:], len(occupied)], strict=True):
-        top, left = rows[first], cols[first:last].min()
-        box = centimetres[top : rows[last - 1] + 1, left : cols[first:last].max() + 1]
-        contours, _ = cv2.findContours((box == level).astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    roofs, boxes = _roofs(centimetres, resolution)
+    for number, (left, top, width, height) in enumerate(boxes):
+        box = roofs[top : top + height, left : left + width] == number
+        contours, _ = cv2.findContours(box.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
         shift = np.array([left + 0.5, top + 0.5]) - MARGIN_M / resolution
         for contour in contours:
             polygon = cv2.approxPolyDP(contour, OUTLINE_TOLERANCE, True)[:, 0]
             if len(polygon) > 2:
-                outlines.append(_with_corners(_fitted(contour[:, 0], polygon, shift, resolution)))
+                outline = _fitted(contour[:, 0], polygon, shift, resolution)
+                outlines.append(_with_corners(outline, LONGEST_CHAMFER * resolution))
     return outlines
+
+
+def _roofs(centimetres: NDArray[np.int16], resolution: float) -> tuple[NDArray[np.integer], NDArray[np.integer]]:
+    """Number of each cell's roof [N, N], -1 = free, and x, y, width and height of their boxes [R, 4] [cells]."""
+    step = 100 * resolution * math.tan(STEEPEST_ROOF)
+    occupied = centimetres > 0
+    # a grid of twice the cells holds the neighbours' links between them
+    linked = np.zeros([2 * side - 1 for side in centimetres.shape], np.uint8)
+    linked[::2, ::2] = occupied
+    heights = centimetres.astype(np.int32)
+    linked[1::2, ::2] = occupied[1:] & occupied[:-1] & (abs(np.diff(heights, axis=0)) < step)
+    linked[::2, 1::2] = occupied[:, 1:] & occupied[:, :-1] & (abs(np.diff(heights, axis=1)) < step)
+    _, labels, boxes, _ = cv2.connectedComponentsWithStats(linked, connectivity=4, ltype=cv2.CV_32S)
+    corner_and_size = np.concatenate([boxes[1:, :2] // 2, (boxes[1:, 2:4] + 1) // 2], 1)
+    return np.asarray(labels, np.int32)[::2, ::2] - 1, corner_and_size.astype(np.int32)
 
 
 def _fitted(
@@ -86,15 +98,15 @@ def _fitted(
     return Outline(*(part.astype(np.float32) for part in parts))
 
 
-def _with_corners(outline: Outline) -> Outline:
-    """Short sides between two long ones give way to the corner in which those meet."""
+def _with_corners(outline: Outline, longest: float) -> Outline:
+    """Sides shorter than the `longest` cut [m] between two that are not give way to the corner in which those meet."""
     normals, offsets = outline.normals, outline.offsets
     before, after = ((np.roll(normals, way, 0), np.roll(offsets, way)) for way in (1, -1))
     crossing, sine = crossings(before, after)
     middle = (outline.vertices + np.roll(outline.vertices, -1, 0)) / 2
-    short = outline.length < LONGEST_CHAMFER
+    short = outline.length < longest
     cut = short & ~np.roll(short, 1) & ~np.roll(short, -1) & (abs(sine) > math.sin(BLUNTEST_CORNER))
-    cut &= np.hypot(*(crossing - middle).T) < LONGEST_CHAMFER
+    cut &= np.hypot(*(crossing - middle).T) < longest
     if not cut.any() or len(cut) - cut.sum() < 3:
         return outline
     vertices = np.where(np.roll(cut, 1)[:, None], np.roll(crossing, 1, 0), outline.vertices)[~cut]

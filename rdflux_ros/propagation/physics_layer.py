@@ -11,35 +11,24 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from rdflux_ros.propagation.config import PhysicsConfig
 from rdflux_ros.propagation.diffraction import diffraction
 from rdflux_ros.propagation.facades import Facades
 from rdflux_ros.propagation.profiles import trace_profiles
 from rdflux_ros.propagation.reflections import reflections
 from rdflux_ros.radio.grid import WINDOW_M
 from rdflux_ros.radio.units import FREE_SPACE, RECEIVER_HEIGHT
-from rdflux_ros.settings import checked_instance, setting
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class PhysicsConfig:
-    """How far the physics layer looks."""
-
-    reflection_order: int = setting(
-        4, "walls that a reflected ray may meet, the ground counted as one", minimum=0, maximum=6
-    )
-
-    def __post_init__(self) -> None:
-        checked_instance(self)
-
-
-@dataclass(frozen=True)
 class PathGains:
-    """Linear path gain by mechanism, each [B, 256, 256] float32, row 0 = south; inside buildings without meaning.
+    """Linear path gain by mechanism, each [B, 256, 256] float32, row 0 = south.
 
     All but the exact line of sight are means over 3 x 3 cells, over lit and shadowed cells apart: what a receiver
-    meets on a few square metres, not on one point. `visible` is the boolean line-of-sight mask.
+    meets on a few square metres, not on one point. Cells just within a building have their free neighbours' mean,
+    those farther in no meaning. `visible` is the boolean line-of-sight mask.
     """
 
     line_of_sight: Tensor

@@ -1,8 +1,8 @@
 """Height profiles around a transmitter: what the vertical planes through it say.
 
 A polar fan of heights ``h_i`` at radius ``r_i`` for each azimuth, and its running horizon: the largest slope
-``(h_i - z) / r_i`` of the buildings met so far, with where it was met (the edge). A receiver is in line of sight
-where the horizon before it lies below the slope down to it.
+``(h_i - z) / r_i`` of the buildings met so far. A receiver is in line of sight where the horizon before it lies below
+the slope down to it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from rdflux_ros.propagation.facades import Facades
 from rdflux_ros.propagation.raster import receivers
-from rdflux_ros.radio.grid import WINDOW_M
+from rdflux_ros.radio.grid import MARGIN_M, WINDOW_M
 from rdflux_ros.radio.units import RECEIVER_HEIGHT
 
 AZIMUTHS = 1024
@@ -31,14 +31,8 @@ class Profiles:
     ----------
     transmitters
         [B, 3] x, y, z in window coordinates [m].
-    heights
-        [B, A, I] building heights [m].
     horizon
         [B, A, I] largest slope (h - z) / r of a building up to and with sample i, -inf before the first.
-    edge
-        [B, A, I] index of the sample that is that horizon.
-    azimuth, radius
-        [B, 65536] nearest azimuth, and the last sample before each receiver.
     distance
         [B, 65536] plan distance of each receiver [m].
     before
@@ -48,11 +42,7 @@ class Profiles:
     """
 
     transmitters: Tensor
-    heights: Tensor
     horizon: Tensor
-    edge: Tensor
-    azimuth: Tensor
-    radius: Tensor
     distance: Tensor
     before: Tensor
     visible: Tensor
@@ -73,17 +63,28 @@ def trace_profiles(facades: Facades, transmitters: Tensor) -> Profiles:
     x, y = receivers(device)
     dx, dy = x - tx, y - ty
     distance = torch.hypot(dx, dy).clamp_min(1e-3)
-    longest = WINDOW_M * math.sqrt(2) if device.type == "cuda" else float(distance.amax())
-    radii = int(longest / RADIAL_STEP) + 2
+    radii = int(_reach(transmitters) / RADIAL_STEP) + 2
     angle = torch.arange(AZIMUTHS, device=device) * (2 * math.pi / AZIMUTHS)
     r = (torch.arange(radii, device=device) + 0.5) * RADIAL_STEP
     fan_x, fan_y = angle.cos()[:, None] * r, angle.sin()[:, None] * r
     heights = facades.height_at(fan_x + tx[..., None], fan_y + ty[..., None])
     # the ground hides nothing: what lies below it is reached by a bounce
-    horizon, edge = torch.where(heights > 0, (heights - tz[..., None]) * (1.0 / r), -math.inf).cummax(-1)
+    horizon = torch.where(heights > 0, (heights - tz[..., None]) * (1.0 / r), -math.inf).cummax(-1).values
     azimuth = (torch.atan2(dy, dx) * (AZIMUTHS / (2 * math.pi))).round_().to(torch.int64) % AZIMUTHS
-    radius = (distance / RADIAL_STEP - 0.5).to(torch.int64)
+    radius = (distance / RADIAL_STEP - 0.5).to(torch.int64).clamp_max(radii - 1)
     before = horizon.view(len(transmitters), -1).gather(1, azimuth * radii + radius)
     before = torch.where(distance < RADIAL_STEP / 2, -math.inf, before)  # nothing stands right below the antenna
     visible = before * distance <= RECEIVER_HEIGHT - tz
-    return Profiles(transmitters, heights, horizon, edge, azimuth, radius, distance, before, visible)
+    return Profiles(transmitters, horizon, distance, before, visible)
+
+
+def _reach(transmitters: Tensor) -> float:
+    """How far the raster's farthest corner is [m], so that walls around the window are looked at past what is before.
+
+    On a GPU, that of a transmitter in the corner: to ask for it would make the GPU wait.
+    """
+    whole = WINDOW_M + MARGIN_M
+    if transmitters.device.type == "cuda":
+        return whole * math.sqrt(2)
+    across = torch.maximum(transmitters[:, :2] + MARGIN_M, whole - transmitters[:, :2])
+    return float(torch.hypot(across[:, 0], across[:, 1]).amax())

@@ -33,5 +33,5 @@ def height_at(heights_cm: Tensor, resolution: float, x: Tensor, y: Tensor) -> Te
 
 
 def clear_of_edges(resolution: float) -> float:
-    """How far from an edge [m] cells are surely in or out: a little more than half a cell's diagonal."""
+    """How far from an edge [m] cells are surely in or out, half a cell's diagonal and what traced lines are off."""
     return max(0.6, 0.75 * resolution)

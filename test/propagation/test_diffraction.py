@@ -1,11 +1,14 @@
+import cmath
 import math
 
 import numpy as np
 import pytest
 import torch
+from scipy.special import fresnel
 from streets import decibels, streets
 
 from rdflux_ros.propagation.diffraction import diffraction, over_roof_edges, roof_edge_gain, round_corners
+from rdflux_ros.propagation.materials import amplitude_p
 from rdflux_ros.propagation.profiles import trace_profiles
 from rdflux_ros.propagation.wedge import transition, wedge_terms
 from rdflux_ros.radio.units import RECEIVER_HEIGHT, WAVELENGTH
@@ -40,6 +43,31 @@ def test_the_transition_function():
     assert math.hypot(real[1].item(), imaginary[1].item()) == pytest.approx(1.0, abs=0.01)
 
 
+@pytest.mark.parametrize("z", [0.05, 0.1, 0.3, 0.7, 1.0, 1.5, 2.0, 3.0])
+def test_the_transition_function_by_fresnel_integrals(z):
+    """F = 2j sqrt(x) e^(jx) times the integral of e^(-j u^2) from sqrt(x) on; Kouyoumjian and Pathak eq. 26."""
+    x = math.pi * z * z / 2
+    s, c = fresnel(z)
+    integral = math.sqrt(math.pi / 2) * complex(0.5 - c, -(0.5 - s))
+    expected = 2j * math.sqrt(x) * cmath.exp(1j * x) * integral
+    real, imaginary = transition(torch.tensor([z]))
+    assert abs(complex(real.item(), imaginary.item()) - expected) < 0.016 * abs(expected)
+
+
+@pytest.mark.parametrize(("incidence", "departure"), [(2.0, 4.0), (2.5, 4.5), (3.0, 3.9)])
+def test_a_right_angled_conductor_whose_faces_the_source_both_sees(incidence, departure):
+    """Keller's coefficient for the soft conductor, J. Opt. Soc. Am. 52 (1962) 116 eq. 4, far from the boundaries."""
+    n, k = 1.5, 2 * math.pi / WAVELENGTH
+    mirror = torch.tensor([-1.0])
+    terms = wedge_terms(n, *(torch.tensor([v]) for v in (incidence, departure, 1e4)), torch.ones(1))
+    cosine = math.cos(math.pi / n)
+    difference, total = (math.cos((departure + sign * incidence) / n) for sign in (-1, 1))
+    keller = (math.sin(math.pi / n) / n) ** 2 / (2 * math.pi * k)
+    keller *= (1 / (cosine - difference) - 1 / (cosine - total)) ** 2
+    assert terms.facing_n.all()
+    assert decibels(terms.gain(mirror, mirror)).item() == pytest.approx(10 * math.log10(keller), abs=0.05)
+
+
 def test_a_roof_detour_is_the_shortest_way_over_the_edge():
     """Fermat: against trying every point of the edge."""
     line, roof = torch.tensor([[0.6, 0.8, 100.0]]), torch.tensor([20.0])
@@ -61,9 +89,39 @@ def test_a_detour_by_hand():
     at = [tuple(torch.tensor([v]) for v in point) for point in ((0.0, 10.0, 61.5), (80.0, 10.0))]
     power, qx, qy = roof_edge_gain(line, roof, *at)
     assert (qx.item(), qy.item()) == pytest.approx((40.0, 10.0))
-    free = (WAVELENGTH / (4 * math.pi)) ** 2 / (50.0 + 50.0) ** 2
-    bend = math.atan2(30, 40) * 2 - 0.0
-    assert bend > 0 and decibels(power / free).item() < -20  # deep in the shadow: 74 degrees
+    # symmetric: incidence and departure 37 degrees above and below the roof's plane and its continuation
+    incidence, departure = math.atan2(30, 40), math.pi + math.atan2(30, 40)
+    terms = wedge_terms(1.5, *(torch.tensor([v]) for v in (incidence, departure, 25.0)), torch.ones(1))
+    bent = terms.gain(amplitude_p(torch.tensor([0.6])), amplitude_p(torch.tensor([0.8])))
+    free = (WAVELENGTH / (4 * math.pi)) ** 2
+    assert power.item() == pytest.approx(free * bent.item() / (50.0 * 50.0 * 100.0), rel=1e-3)
+    assert -50 < decibels(power / (free / 100.0**2)).item() < -40  # deep in the shadow: 74 degrees
+
+
+def test_nothing_low_that_stands_before_a_receiver_is_looked_past():
+    """A low block hides the high one's edge from all behind it, however far that is; its own edge is in the dark."""
+    facades = streets((60, 70, -23, 279, 20), (225, 233, -23, 279, 8), resolution=0.5)
+    profiles = trace_profiles(facades, torch.tensor([[20.0, 128.5, 22.0]]))
+    index, power = over_roof_edges(facades, profiles, ~profiles.visible & facades.free)
+    gain = torch.zeros(65536).index_add(0, index, power).view(256, 256)
+    assert gain[128, 72:220].min() > 0 and gain[128, 234:].max() == 0
+
+
+def test_a_tower_on_a_podium_bends_round_its_corners_too():
+    """Seen from high enough, past the podium's own roof: not through it."""
+    podium, tower = (90, 150, 90, 150, 6), (110, 130, 110, 130, 30)
+    facades = streets(podium, tower)
+    corners = facades.corners
+    on_podium = (corners.base > 5).nonzero()[:, 0]
+    assert len(on_podium) == 4
+    seen = [corners.within[c, -1] - corners.within[c, 0] for c in on_podium]
+    assert min(seen) > 10_000
+    profiles = trace_profiles(facades, torch.tensor([[60.0, 60.0, 28.0]]))
+    dark = ~profiles.visible & facades.free
+    index, power = round_corners(facades, profiles, dark)
+    gain = torch.zeros(65536).index_add(0, index, power).view(256, 256)
+    assert gain[200:220, 200:220].max() > 0
+    assert gain[151:154, 151:154].max() < gain[200:220, 200:220].max()
 
 
 def test_nothing_passes_through_the_roof_to_the_other_side():

@@ -44,6 +44,8 @@ def test_the_tables_are_the_coefficients():
     r_s, r_p = fresnel(cosines)
     torch.testing.assert_close(amplitude_s(cosines).abs(), r_s.abs(), atol=2e-3, rtol=0)
     torch.testing.assert_close(amplitude_p(cosines).abs(), r_p.abs(), atol=4e-3, rtol=0)
+    assert (amplitude_s(cosines) < 0).all(), "what is all s turns its sign at every angle"
+    assert amplitude_p(torch.tensor([0.05, 0.95])).sign().tolist() == [-1, 1], "p only below Brewster's angle"
 
 
 def test_a_level_ray_is_all_s_on_a_wall_and_a_rayful_of_p_on_the_ground():

@@ -5,8 +5,9 @@ import pytest
 import torch
 from streets import random_blocks, raster, streets
 
+from rdflux_ros.propagation.config import PhysicsConfig
 from rdflux_ros.propagation.facades import trace_facades
-from rdflux_ros.propagation.physics_layer import PhysicsConfig, PhysicsLayer
+from rdflux_ros.propagation.physics_layer import PhysicsLayer
 from rdflux_ros.radio.units import free_space_gain
 from rdflux_ros.settings import SettingError
 

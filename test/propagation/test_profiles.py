@@ -30,8 +30,23 @@ def test_line_of_sight_against_brute_force_marching(seed):
 
 
 def test_right_below_the_antenna_is_in_sight():
-    facades = trace_facades(raster(resolution=1.0), 1.0)
-    assert trace_profiles(facades, torch.tensor([[100.5, 40.5, 30.0]])).visible.all()
+    """Also where the raster's nearest cell is a wall: nothing stands between an antenna and what lies right below."""
+    facades = trace_facades(raster((100, 110, 40, 50, 40)), 0.25)
+    profiles = trace_profiles(facades, torch.tensor([[99.99, 40.5, 30.0]]))
+    assert profiles.visible[0].view(256, 256)[40, 99]
+    beside = trace_profiles(facades, torch.tensor([[99.51, 40.5, 30.0]]))
+    assert beside.distance[0].view(256, 256)[40, 99] < 0.25 and beside.visible[0].view(256, 256)[40, 99]
+
+
+def test_walls_around_the_window_are_hidden_by_what_stands_before_them():
+    """Whoever else is in the batch: how far the fan reaches is not the nearest transmitter's affair."""
+    facades = trace_facades(raster((258, 266, 258, 266, 30), resolution=1.0), 1.0)
+    transmitters = torch.tensor([[128.0, 128.0, 10.0], [1.0, 1.0, 10.0]])
+    behind = torch.tensor([142.0])
+    for batch in (transmitters[:1], transmitters):
+        profiles = trace_profiles(facades, batch)
+        horizon = profiles.horizon_towards(torch.zeros(1, dtype=torch.long), behind, behind, behind * 2**0.5)
+        assert horizon.item() > 0.05
 
 
 def test_a_batch_sees_what_each_sees_alone():
