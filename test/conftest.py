@@ -33,6 +33,7 @@ def ros_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator
     with _own_domain() as number:
         settings = {
             "ROS_DOMAIN_ID": str(number),
+            "RDFLUX_DOMAIN_ID": str(number),
             "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
             "ROS_LOG_DIR": str(tmp_path / "ros_log"),
             "AMENT_PREFIX_PATH": os.pathsep.join(filter(None, (sys.prefix, os.environ.get("AMENT_PREFIX_PATH")))),

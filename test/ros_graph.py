@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import pathlib
+import re
 import signal
+import subprocess
 import threading
 import time
 from collections import defaultdict
@@ -22,6 +25,7 @@ from rclpy.context import Context
 from rclpy.executors import ExternalShutdownException, ShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
+from rclpy.qos import QoSProfile
 from sensor_msgs.msg import Image, PointCloud2
 from std_srvs.srv import Trigger
 
@@ -115,6 +119,20 @@ def stamp_ns(message: Any) -> int:
     return conversions.ns_from_stamp(message.header.stamp)
 
 
+def handles(process: subprocess.Popen[str], number: signal.Signals) -> bool:
+    """Whether a process's own handler of a signal is there, before which it is Python that starts."""
+    status = pathlib.Path(f"/proc/{process.pid}/status").read_text()
+    blocked = int(re.findall(r"SigBlk:\s*(\w+)", status)[0], 16)
+    return bool(blocked >> (number - 1) & 1)
+
+
+def wait_until_it_handles(process: subprocess.Popen[str], number: signal.Signals) -> None:
+    end = time.monotonic() + START_S
+    while not handles(process, number):
+        assert process.poll() is None and time.monotonic() < end
+        time.sleep(0.01)
+
+
 class Planner:
     """A node on the graph that sends maps and poses and keeps what it hears, by topic."""
 
@@ -136,7 +154,9 @@ class Planner:
         self._spinning = [spin_in_thread(self.node, self.context)]
 
     def listen(self, topic: str, message_type: type, profile: Any, key: str | None = None) -> None:
-        self.node.create_subscription(message_type, topic, self.heard[key or topic].append, profile)
+        """Keep all that comes, also what comes while this process is held up."""
+        kept = QoSProfile(depth=100, reliability=profile.reliability, durability=profile.durability)
+        self.node.create_subscription(message_type, topic, self.heard[key or topic].append, kept)
 
     def start_mapper(self, **parameters: Any) -> Any:
         """The mapper, in a thread of its own on the same graph."""
@@ -178,12 +198,17 @@ class Planner:
     def send_map(self, message: OccupancyGrid) -> None:
         self.maps.publish(message)
 
-    def ready(self, message: OccupancyGrid | None = None) -> None:
-        """Wait until the mapper has the map and listens to poses."""
+    def ready(self, message: OccupancyGrid | None = None, listeners: int = 1) -> None:
+        """Wait until the mapper has the map and listens; `listeners` is 2 where a view does, too."""
         if message is not None:
             self.send_map(message)
         self.wait(
-            lambda: self.poses.get_subscription_count() + self.odometry.get_subscription_count(),
+            lambda: (
+                self.poses.get_subscription_count() + self.odometry.get_subscription_count() >= listeners
+                and self.paths.get_subscription_count() >= listeners
+                and self.obstacles.get_subscription_count()
+                and self.queries.get_subscription_count()
+            ),
             "activation",
             START_S,
         )

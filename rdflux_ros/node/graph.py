@@ -28,10 +28,12 @@ class GraphError(RuntimeError):
 def own_graph() -> Iterator[str]:
     """Keep the graph to this machine and, as far as domains go round, to this process and its children.
 
+    ``RDFLUX_DOMAIN_ID`` in the environment names a domain that is known to be free.
+
     Gives a namespace that is nobody else's even where another process took the same domain.
     """
     with tempfile.TemporaryDirectory(prefix="rdflux_") as logs:
-        os.environ["ROS_DOMAIN_ID"] = str(1 + os.getpid() % 100)
+        os.environ["ROS_DOMAIN_ID"] = os.environ.get("RDFLUX_DOMAIN_ID") or str(1 + os.getpid() % 100)
         os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
         os.environ["ROS_LOG_DIR"] = logs
         yield f"/rdflux_{os.getpid()}"

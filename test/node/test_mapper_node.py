@@ -58,13 +58,13 @@ def test_a_late_joiner_finds_the_last_map(planner: Planner) -> None:
 def test_the_latest_pose_wins_and_the_others_are_counted(planner: Planner) -> None:
     planner.start_mapper(max_rate_hz=2.0)
     planner.ready(streets())
-    stamps = range(1 * SECOND, 41 * SECOND, SECOND)
+    stamps, begun = range(1 * SECOND, 41 * SECOND, SECOND), time.monotonic()
     for stamp in stamps:
         planner.poses.publish(pose(130.0, 120.0, stamp_ns=stamp))
         time.sleep(0.02)
     planner.wait(lambda: planner.answer(stamps[-1]), "the last pose's answer")
     answered = [stamp_ns(message) for message in planner.heard["radio_map"]]
-    assert answered == sorted(set(answered)) and len(answered) <= 4
+    assert answered == sorted(set(answered)) and len(answered) <= 2 + 2.0 * (time.monotonic() - begun)
     counts = values(planner.health())
     assert int(counts["poses_answered"]) == len(answered)
     assert int(counts["poses_dropped.replaced"]) == int(counts["poses_received"]) - len(answered) > 0
@@ -185,7 +185,7 @@ def test_a_jump_back_in_time_starts_over(planner: Planner) -> None:
 
 
 def test_a_pose_that_time_overtook_is_counted(planner: Planner) -> None:
-    planner.start_mapper(max_rate_hz=0.5)
+    planner.start_mapper(max_rate_hz=0.2)
     planner.ready(streets())
     planner.fly(pose(130.0, 120.0, stamp_ns=100 * SECOND))
     planner.poses.publish(pose(130.0, 120.0, stamp_ns=101 * SECOND))  # waits for its turn

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import re
 import signal
 import subprocess
 import sys
@@ -14,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from ros_graph import Planner, pose, streets, values
+from ros_graph import START_S as STARTED_S
+from ros_graph import Planner, handles, pose, streets, values, wait_until_it_handles
 
 ROOT = Path(__file__).parents[2]
 Run = Callable[..., "subprocess.Popen[str]"]
@@ -41,7 +41,7 @@ def test_the_parameter_file_is_what_the_settings_say(planner: Planner, run_mappe
     path = ROOT / "config" / "mapper.yaml"
     assert path.read_text() == as_yaml(), "write it anew from rdflux_ros.node.parameters.as_yaml()"
     process = run_mapper("--ros-args", "--params-file", str(path))
-    planner.wait(planner.poses.get_subscription_count, "activation")
+    planner.wait(planner.poses.get_subscription_count, "activation", STARTED_S)
     ends_well(process, signal.SIGINT)
 
 
@@ -99,9 +99,7 @@ class Stopped:
         """It answers, or its handlers are installed, before which it is Python that starts."""
         if self.in_flight:
             return self.name in flying
-        status = Path(f"/proc/{self.process.pid}/status").read_text()
-        blocked = int(re.findall(r"SigBlk:\s*(\w+)", status)[0], 16)
-        return bool(blocked >> (self.number - 1) & 1)
+        return handles(self.process, self.number)
 
     def __str__(self) -> str:
         """What a failure says of it."""
@@ -161,7 +159,8 @@ def stopped(one: Stopped, flying: set[str]) -> float | None:
 
 def test_a_hang_up_while_starting_ends_it_well(run_mapper: Run) -> None:
     process = run_mapper()
-    time.sleep(1.5)
+    wait_until_it_handles(process, signal.SIGHUP)
+    time.sleep(1.0)
     ends_well(process, signal.SIGHUP)
 
 

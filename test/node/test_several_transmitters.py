@@ -63,7 +63,7 @@ def test_stations_alone_are_mapped_without_a_pose_and_again_at_every_change(plan
 def test_a_further_drone_serves_as_long_as_it_is_heard(planner: Planner) -> None:
     planner.listen("radio_map/server", OccupancyGrid, qos.LATCHED)
     second = planner.node.create_publisher(PoseStamped, "/second/pose", qos.POSE)
-    planner.start_mapper(drones="/second/pose", pose_timeout_s=1.5)
+    planner.start_mapper(drones="/second/pose", pose_timeout_s=5.0)
     planner.ready(streets())
     planner.wait(second.get_subscription_count, "the second drone's input")
 

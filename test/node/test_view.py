@@ -27,7 +27,7 @@ from diagnostic_msgs.msg import DiagnosticStatus
 from geometry_msgs.msg import PoseStamped
 from nav_msgs.msg import OccupancyGrid
 from resident_memory import resident_bytes
-from ros_graph import TIMEOUT_S, Planner, path, pose, streets, users
+from ros_graph import TIMEOUT_S, Planner, path, pose, streets, users, wait_until_it_handles
 from sensor_msgs.msg import PointCloud2, PointField
 
 from rdflux_ros.node import conversions, qos
@@ -145,10 +145,11 @@ def test_a_browser_gets_what_the_mapper_says_and_hears(planner: Planner, run_map
     run_mapper(pose_timeout_s=60.0)
     _, url = run_view()
     browser = Listener(url)
-    planner.ready(streets(resolution=0.5, width=1024, height=800))
-    # The status is not latched: the view hears it from when the mapper has found it, which the test cannot see.
+    planner.ready(streets(resolution=0.5, width=1024, height=800), listeners=2)
+    # Neither is latched: the view hears status and pose from when it and their senders have found each other.
     stamps = itertools.count(SECOND)
-    browser.wait("status", meanwhile=lambda: planner.fly(pose(130.2, 121.7, 40.0, stamp_ns=next(stamps))))
+    for layer in ("status", "pose pose"):
+        browser.wait(layer, meanwhile=lambda: planner.fly(pose(130.2, 121.7, 40.0, stamp_ns=next(stamps))))
     planner.fly(pose(140.0, 125.0, 41.0, stamp_ns=8 * SECOND))
     message = planner.layers(8 * SECOND)[0]
     answered = str(len(planner.heard["radio_map"]))
@@ -365,9 +366,10 @@ def test_a_signal_ends_it_well(number: signal.Signals, run_view: Any) -> None:
     ends_well(process, number)
 
 
-@pytest.mark.parametrize("delay_s", [0.3, 0.8])
+@pytest.mark.parametrize("delay_s", [0.1, 0.6])
 def test_a_signal_while_starting_ends_it_well(delay_s: float, run_node: Run) -> None:
     process = run_node("view", port=0)
+    wait_until_it_handles(process, signal.SIGTERM)
     time.sleep(delay_s)
     ends_well(process, signal.SIGTERM)
 
@@ -420,7 +422,7 @@ def test_the_page_draws_the_answer_at_its_place_and_says_how_fresh_it_is(
     state(browser, "waiting")
     browser.wait('document.body.innerText.includes("no map")')
 
-    planner.ready(streets())
+    planner.ready(streets(), listeners=2)
     tour = [pose(130.0 + n, 121.0 + n / 2, 40.0, stamp_ns=(n + 1) * SECOND) for n in range(12)]
     planner.fly(*tour)
     browser.wait(f"rdflux.layers.radio_map.stamp === {len(tour)}")

@@ -63,7 +63,7 @@ def test_steps_between_jobs_delay_none_and_one_that_fails_is_reported() -> None:
 
         def step() -> bool:
             order.append("step")
-            time.sleep(0.005)  # longer than a job: one is enough
+            time.sleep(0.1)  # longer than a job: one is enough
             if order.count("step") == 5:
                 raise ArithmeticError("a bad step")
             return next(left)
@@ -79,7 +79,7 @@ def test_steps_between_jobs_delay_none_and_one_that_fails_is_reported() -> None:
     deadline = time.monotonic() + 5.0
     while order.count("step") < 4 and time.monotonic() < deadline:
         time.sleep(0.001)
-    time.sleep(0.05)
+    time.sleep(0.2)
     assert order == [1, "step", 2, "step", "step", "step"]
     mailbox.put(Job("pose", 3))
     for _ in range(2):
@@ -118,7 +118,7 @@ def test_steps_get_on_where_jobs_always_wait() -> None:
     for _ in range(2):
         assert done.acquire(timeout=5.0)
     assert worker.stop(5.0)
-    assert 2 <= order[: order.index(2)].count("step") <= 11
+    assert 2 <= order[: order.index(2)].count("step") <= 20
 
 
 def test_a_job_in_steps_lets_more_urgent_ones_go_first_and_goes_on_before_newer_ones() -> None:
