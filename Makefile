@@ -56,6 +56,7 @@ results: venv  ## measure it all on DATA=path/to/city and write docs/results.md 
 	    --json runs/results/$$scenario.json --report docs/results/$$scenario || exit 1; \
 	done
 	@$(EVALUATE) similarity --data $(DATA) --json runs/results/similarity.json --report docs/results/similarity
+	@$(EVALUATE) movement --data $(DATA) --json runs/results/movement.json --report docs/results/movement
 	@$(EVALUATE) uncertainty --data $(DATA) --json runs/results/uncertainty.json --report docs/results/uncertainty
 	@$(EVALUATE) results docs/results --out docs/results.md
 

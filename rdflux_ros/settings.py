@@ -21,9 +21,10 @@ def setting(
     minimum: float | None = None,
     maximum: float | None = None,
     choices: tuple[Any, ...] | None = None,
+    words: tuple[str, ...] = (),
 ) -> Any:
-    """A dataclass field with its one-line description and its bounds (inclusive) or choices."""
-    metadata = {"doc": doc, "minimum": minimum, "maximum": maximum, "choices": choices}
+    """A dataclass field with its one-line description, its bounds (inclusive) or choices, and words in their place."""
+    metadata = {"doc": doc, "minimum": minimum, "maximum": maximum, "choices": choices, "words": words}
     return dataclasses.field(default=default, metadata=metadata)
 
 
@@ -34,7 +35,11 @@ def same(config: type[Any], name: str) -> Any:
 
 
 def allowed(field: dataclasses.Field[Any]) -> str:
-    """What a setting may be, in words: ``one of 'auto', 'cpu'`` or ``0.1 to 10``."""
+    """What a setting may be, in words: ``one of 'auto', 'cpu'``, ``0.1 to 10`` or ``0 to 1, or 'auto'``."""
+    return ", or ".join([_allowed(field), *map(repr, field.metadata.get("words", ()))])
+
+
+def _allowed(field: dataclasses.Field[Any]) -> str:
     if field.metadata.get("choices"):
         return "one of " + ", ".join(repr(choice) for choice in field.metadata["choices"])
     low, high = field.metadata.get("minimum"), field.metadata.get("maximum")
@@ -49,6 +54,8 @@ def allowed(field: dataclasses.Field[Any]) -> str:
 
 def checked(field: dataclasses.Field[Any], value: Any) -> Any:
     """`value` as the field's type; raises `SettingError` with key and range where it does not fit."""
+    if value in field.metadata.get("words", ()):
+        return value
     kind = type(field.default)
     if kind is float and type(value) is int:
         value = float(value)

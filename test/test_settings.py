@@ -15,6 +15,7 @@ class Example:
     gain: float = setting(0.0, "how much", maximum=1.0)
     device: str = setting("auto", "where", choices=("auto", "cpu"))
     verbose: bool = setting(False, "whether to talk")
+    share: float | str = setting(0.5, "how much of it", minimum=0.0, maximum=1.0, words=("auto",))
 
 
 def test_values_that_fit_are_taken():
@@ -22,6 +23,7 @@ def test_values_that_fit_are_taken():
     made = from_mapping(Example, {"rate": 10, "size": 1, "device": "cpu", "verbose": True})
     assert made == Example(rate=10.0, size=1, device="cpu", verbose=True)
     assert isinstance(made.rate, float)
+    assert from_mapping(Example, {"share": "auto"}).share == "auto" and from_mapping(Example, {"share": 1}).share == 1.0
 
 
 @pytest.mark.parametrize(
@@ -37,6 +39,8 @@ def test_values_that_fit_are_taken():
         ("size", True, "at least 1"),
         ("device", "tpu", "one of 'auto', 'cpu'"),
         ("verbose", 1, "bool"),
+        ("share", 1.5, "0 to 1, or 'auto'"),
+        ("share", "none", "0 to 1, or 'auto'"),
     ],
 )
 def test_what_does_not_fit_is_refused_by_name_and_range(key, value, says):

@@ -1,6 +1,6 @@
-"""Accuracy of every method on a dataset; what reuse costs, and how alike streets must be for it; how far off answers
-may be; the physics layer's parts against the truth's; error against training; the card of a model; reports on one
-page."""
+"""Accuracy of every method on a dataset; what reuse costs, how alike streets must be for it, and how far a transmitter
+may move; how far off answers may be; the physics layer's parts against the truth's; error against training; the card of
+a model; reports on one page."""
 
 from __future__ import annotations
 
@@ -60,6 +60,10 @@ def build_parser() -> argparse.ArgumentParser:
     similarity = commands.add_parser("similarity", help="how alike streets must be for their midpoint to be kept")
     _add_pairs(similarity, "val", "changed maps of each kind of change")
     similarity.set_defaults(run=_run_similarity)
+
+    movement = commands.add_parser("movement", help="how far a transmitter may move before it is answered anew")
+    _add_pairs(movement, "val", "maps")
+    movement.set_defaults(run=_run_movement)
 
     uncertainty = commands.add_parser("uncertainty", help="how far off answers may be, and whether they are")
     uncertainty.add_argument("--data", type=Path, required=True, help="dataset in RadioMapSeer's layout")
@@ -161,6 +165,14 @@ def _run_similarity(args: argparse.Namespace) -> int:
 
     result = evaluate_similarity(args.data, **_pairs(args))
     print("\n".join(similarity_lines(result)))
+    return _finish(args, result)
+
+
+def _run_movement(args: argparse.Namespace) -> int:
+    from rdflux_ros.evaluation.movement import evaluate_movement, movement_lines
+
+    result = evaluate_movement(args.data, **_pairs(args))
+    print("\n".join(movement_lines(result)))
     return _finish(args, result)
 
 

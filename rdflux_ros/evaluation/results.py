@@ -13,7 +13,7 @@ from typing import Any
 from rdflux_ros.data.radiomapseer import DataError
 
 REPORT = "report.md"
-FIRST = ("accuracy", "transmitter", "dynamic", "static", "similarity")
+FIRST = ("accuracy", "transmitter", "dynamic", "static", "similarity", "movement")
 """Reports that come first on the page, in this order; the others follow by name."""
 _UNSHAPING = ("--json", "--report")
 """Options that shape no figure."""

@@ -75,11 +75,6 @@ class RegionCache(Generic[T]):
             entry = self._entries.get(key)
         return entry.result() if entry is not None and entry.done() and entry.exception() is None else None
 
-    def discard(self, key: str) -> None:
-        """Forget one entry; a missing one is no error."""
-        with self._lock:
-            self._entries.pop(key, None)
-
     def clear(self) -> None:
         """Forget all entries; the counters stay."""
         with self._lock:

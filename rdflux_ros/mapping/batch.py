@@ -85,7 +85,7 @@ class Batch:
         Raises
         ------
         RuntimeError
-            The GPU failed for another reason than its memory.
+            The GPU failed, but for the network's lack of memory.
         """
         start = time.perf_counter()
         gains = self._gains(physics)

@@ -21,8 +21,8 @@ from rdflux_ros.networks.condition import Condition
 from rdflux_ros.propagation.edges import Corners, RoofEdges
 from rdflux_ros.propagation.facades import Facades
 
-TABLE = "static_parts_2"
-"""Another number whenever the content of a row changes."""
+TABLE = "static_parts_3"
+"""Another number whenever what a row holds, or how it is traced, changes."""
 COMPRESSION = 1
 """Of zlib: rasters of streets shrink to a fifth at once, and more effort would keep poses waiting."""
 BUSY_S = 1.0
@@ -57,11 +57,16 @@ class CacheFile:
             self._database.execute(
                 f"CREATE TABLE IF NOT EXISTS {TABLE} (key TEXT PRIMARY KEY, used INTEGER, content BLOB)"
             )
+            self._drop_older()
         except sqlite3.Error as error:
             raise self._refusal(error) from error
 
-    def __len__(self) -> int:
-        return int(self._run(f"SELECT COUNT(*) FROM {TABLE}")[0][0])
+    def _drop_older(self) -> None:
+        """Forget what earlier versions kept."""
+        tables = self._database.execute("SELECT name FROM sqlite_master WHERE name LIKE 'static_parts%'").fetchall()
+        for (name,) in tables:
+            if name != TABLE:
+                self._database.execute(f"DROP TABLE {name}")
 
     def __contains__(self, key: str) -> bool:
         return bool(self._run(f"SELECT 1 FROM {TABLE} WHERE key = ?", key))
@@ -73,10 +78,11 @@ class CacheFile:
             return None
         try:
             found = _content(load(zlib.decompress(rows[0][0])))
-        except (zlib.error, SafetensorError, KeyError):
+        except (zlib.error, SafetensorError, KeyError, TypeError):
             self._run(f"DELETE FROM {TABLE} WHERE key = ?", key)
             return None
-        self._run(f"UPDATE {TABLE} SET used = {_NEXT} WHERE key = ?", key)
+        with contextlib.suppress(InputError):  # found all the same where that cannot be noted
+            self._run(f"UPDATE {TABLE} SET used = {_NEXT} WHERE key = ?", key)
         return found
 
     def put(self, key: str, facades: Facades, buildings: NDArray[np.bool_], streets: StreetsPart | None) -> None:

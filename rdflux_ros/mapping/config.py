@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rdflux_ros.settings import setting
+from rdflux_ros.propagation.config import PhysicsConfig
+from rdflux_ros.settings import same, setting
 
 
 @dataclass(frozen=True)
@@ -15,11 +16,13 @@ class MapperConfig:
     device: str = setting(
         "auto", "where to compute; auto takes CUDA where there is one", choices=("auto", "cuda", "cpu")
     )
-    reuse_ratio: float = setting(
+    reuse_ratio: float | str = setting(
         0.0,
-        "share of the denoising that a region's midpoint spares (R), like 0.98; 0: the model's own",
+        "share of the denoising that a region's midpoint spares (R), like 0.98; 0: the model's own; auto: all of it "
+        "while nothing has changed and the transmitter is within 0.5 m of where it was answered, else all but one step",
         minimum=0.0,
         maximum=0.99,
+        words=("auto",),
     )
     static_steps: int = setting(
         -1,
@@ -91,6 +94,4 @@ class MapperConfig:
     cache_size: int = setting(100, "regions whose static part is kept in memory", minimum=1, maximum=10_000)
     cache_file: str = setting("", "file that keeps static parts, so that a restart is warm; empty: none")
     cache_file_size: int = setting(1000, "regions kept in cache_file", minimum=1, maximum=1_000_000)
-    reflection_order: int = setting(
-        4, "walls that a reflected ray may meet, the ground counted as one", minimum=0, maximum=6
-    )
+    reflection_order: int = same(PhysicsConfig, "reflection_order")

@@ -407,8 +407,8 @@ def _check_cells(has_or_needs: str, grid: Grid, config: MapperConfig) -> None:
 
 def _state(occupancy: OccupancyInput, config: MapperConfig) -> NDArray[np.uint8]:
     data = occupancy.data
-    state = np.where(data < 0, _UNKNOWN, np.where(data >= config.occupied_threshold, _OCCUPIED, _FREE))
-    state = state.astype(np.uint8)
+    unknown, occupied, free = (np.uint8(value) for value in (_UNKNOWN, _OCCUPIED, _FREE))
+    state = np.where(data < 0, unknown, np.where(data >= config.occupied_threshold, occupied, free))
     if config.fill_enclosed and (state == _FREE).any():
         state[_unreached(state)] = _OCCUPIED
     return state
@@ -436,10 +436,10 @@ def _raster_grid(source: Grid, height_grid: Grid | None) -> Grid:
     west, south, east, north = _bounds(source)
     per_metre = _cells_per_metre(source)
     if height_grid is not None:
-        per_metre = _cells_per_metre(height_grid)
         h_west, h_south, h_east, h_north = _bounds(height_grid)
         reach = HEIGHT_MAP_REACH_M
         if h_west < east + reach and h_east > west - reach and h_south < north + reach and h_north > south - reach:
+            per_metre = _cells_per_metre(height_grid)
             west, east = min(west, max(h_west, west - reach)), max(east, min(h_east, east + reach))
             south, north = min(south, max(h_south, south - reach)), max(north, min(h_north, north + reach))
     tolerance = min(1e-3, 0.1 * source.resolution)  # an edge that is whole but for rounding; no cell is as small

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 from collections import Counter
 from collections.abc import Generator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -18,12 +19,14 @@ from rdflux_ros.flux.pipeline import FluxPipeline, changed
 from rdflux_ros.mapping.batch import Asked, Batch, milliseconds_since
 from rdflux_ros.mapping.config import MapperConfig
 from rdflux_ros.mapping.inputs import InputError, OccupancyInput, Pose, StreetMap, obstacle_cells
-from rdflux_ros.mapping.regions import Region, RegionTracker, height_at, nearest_region, points_along
+from rdflux_ros.mapping.regions import Region, RegionTracker, height_at, nearest_region, points_along, spaced
 from rdflux_ros.mapping.rssi_correction import RssiCorrection, check_installed, shifted
 from rdflux_ros.mapping.static_parts import StaticPart, StaticParts
 from rdflux_ros.mapping.uncertainty import ErrorLaws, load_laws
 from rdflux_ros.model.checkpoint import CheckpointError
-from rdflux_ros.propagation.physics_layer import PhysicsConfig, PhysicsLayer
+from rdflux_ros.model.config import MethodConfig
+from rdflux_ros.propagation.config import PhysicsConfig
+from rdflux_ros.propagation.physics_layer import PhysicsLayer
 from rdflux_ros.radio.grid import LATTICE_M, MARGIN_M, WINDOW_M
 from rdflux_ros.radio.radio_map import RadioMap, Transmitter
 from rdflux_ros.settings import SettingError
@@ -31,17 +34,21 @@ from rdflux_ros.settings import SettingError
 __all__ = ["MapperConfig", "RadioMapper", "StaticPart", "select_device"]
 
 Z_RANGE_M = (5.0, 120.0)
-"""Heights above ground that are answered as they are [m]; others are clamped and marked."""
+"""Heights above ground that the physics layer alone answers as they are [m]; others are clamped and marked."""
 BATCH = 16
 """Transmitters in one pass at most."""
 POLITE_BATCH = 2
 """As many as are answered in one pass on a CPU while live poses wait: a larger one keeps them longer than it saves."""
 STALE_S = 10.0
 """Poses farther apart tell nothing of the speed [s]."""
+STILL_M = 0.5
+"""So near to where it was answered [m] a transmitter's answer is kept by `reuse_ratio: auto` (`evaluate movement`)."""
 DEVICE_RETRY_S = 10.0
 """A GPU that is missing or was lost is looked for again after so long [s]."""
 REMEMBERED = 32
 """Regions whose obstacle cells are."""
+AUTO = "auto"
+"""The word of `reuse_ratio`."""
 MAIN = "pose"
 """Name of the track of the one transmitter that most maps have."""
 
@@ -92,6 +99,7 @@ class RadioMapper:
         self._sought_at = time.monotonic()
         self._hits = 0
         self._tracks: dict[str, _Track] = {}
+        self._computed: dict[str, RadioMap] = {}
         self._path: NDArray[np.float64] | None = None
         self._streets: StreetMap | None = None
         self._obstacles: OccupancyInput | None = None
@@ -101,28 +109,49 @@ class RadioMapper:
         self._uncorrected: RadioMap | None = None
         self._laws: ErrorLaws | None = None
         try:
-            self._start(select_device(self.config.device))
+            device, trouble = select_device(self.config.device), ""
         except SettingError as error:
-            if not keep_going or self.config.device != "cuda":
+            if not keep_going:
                 raise
-            load_model(self.config.model, torch.device("cpu"))  # a bad model file is an error all the same
-            self._start(torch.device("cpu"), trouble=str(error))
+            device, trouble = torch.device("cpu"), str(error)
+        try:
+            self._start(device, trouble)
+        except RuntimeError as error:
+            self._do_without_gpu(error)
 
     def _start(self, device: torch.device, trouble: str = "") -> None:
-        """Have everything on a device; in trouble without the networks."""
+        """Have everything on a device; in trouble the networks are loaded, so that settings can be checked, not run."""
         self.device, self.trouble = device, trouble
-        self._loaded = None if trouble else load_model(self.config.model, device)
+        self._computed.clear()
+        self._loaded = load_model(self.config.model, device)
         self._flux = self._pipeline(self.config)
         self._laws = self._error_laws(self.config)
-        self._parts = StaticParts(self.config, device)
+        try:
+            self._parts = StaticParts(self.config, device)
+        except InputError as error:
+            if not trouble:
+                raise
+            self._parts = StaticParts(dataclasses.replace(self.config, cache_file=""), device)
+            self._parts.file_trouble = str(error)
         self._parts.use(self._flux, self._shaped_by(self.config), self.config)
         if self._streets is not None:
             self._parts.set_streets(self._streets)
 
+    def _do_without_gpu(self, error: RuntimeError) -> None:
+        """Let the physics layer answer on the CPU for now; raises the error where that is not wanted or no help."""
+        if self.device.type != "cuda" or not self._keep_going:
+            raise error
+        if hasattr(self, "_parts"):
+            self._parts.close()
+        self._start(torch.device("cpu"), trouble=f"the GPU was lost: {' '.join(str(error).split())}")
+        self._sought_at = time.monotonic()
+
     def _pipeline(self, config: MapperConfig) -> FluxPipeline | None:
-        """The networks, run as the settings say."""
+        """The networks, run as the settings say; None in trouble."""
         self.check(config)
-        return None if self._loaded is None else FluxPipeline(self._loaded.model, **_asked_method(config))
+        if self._loaded is None or self.trouble:
+            return None
+        return FluxPipeline(self._loaded.model, **_asked_method(config, self._loaded.model.config.method))
 
     def _error_laws(self, config: MapperConfig) -> ErrorLaws | None:
         if not config.uncertainty:
@@ -133,11 +162,13 @@ class RadioMapper:
         """Raise what `reconfigure` would; from any thread."""
         check_installed(config)
         self._error_laws(dataclasses.replace(config, model=self.config.model))
-        if self._loaded is None:
+        loaded = self._loaded  # the mapper's own thread may put another in its place
+        if loaded is None:
             return
-        if lacking := self._loaded.lacks("static", "aligned" if config.aligned else "conditional"):
+        if lacking := loaded.lacks("static", "aligned" if config.aligned else "conditional"):
             raise CheckpointError(lacking)
-        changed(self._loaded.model.config.method, **_asked_method(config))
+        method = loaded.model.config.method
+        changed(method, **_asked_method(config, method))
 
     def _shaped_by(self, config: MapperConfig) -> tuple[object, ...]:
         """What of the networks shapes a midpoint."""
@@ -178,8 +209,9 @@ class RadioMapper:
     def reconfigure(self, config: MapperConfig) -> None:
         """Use other settings from the next answer on, all at once or, where one cannot be used, none.
 
-        `model`, `device`, `cache_size`, `cache_file`, `cache_file_size` and `reflection_order` stay as they are. What
-        shapes the streets concerns the next map.
+        `model`, `device`, `cache_size`, `cache_file`, `cache_file_size` and `reflection_order` stay as they are. How a
+        map is read (`occupied_threshold`, `fill_enclosed`, `map_max_cells`, the height of its buildings) concerns the
+        next map.
 
         Raises
         ------
@@ -193,6 +225,7 @@ class RadioMapper:
         flux, laws = self._pipeline(config), self._error_laws(config)
         self.config, self._flux, self._laws = config, flux, laws
         self._rssi.use(config)
+        self._computed.clear()
         self._cars.clear()
         self._parts.use(flux, self._shaped_by(config), config)
 
@@ -201,6 +234,8 @@ class RadioMapper:
         if self._streets is not None and self._streets.frame_id != street_map.frame_id:
             self._rssi.clear()
         self._uncorrected = None
+        self._computed.clear()
+        self._cars.clear()
         self._streets = street_map
         self._parts.set_streets(street_map)
 
@@ -210,6 +245,7 @@ class RadioMapper:
         Occupied cells have no value in an answer. `outdated` says that obstacles were known, but too long ago.
         """
         self._obstacles, self._obstacles_outdated = obstacles, outdated
+        self._computed.clear()
         self._cars.clear()
 
     def measured(self, points: NDArray[np.float64], rssi_dbm: NDArray[np.float64]) -> Counter[str]:
@@ -239,17 +275,20 @@ class RadioMapper:
         path = np.array(points, float).reshape(-1, 2)
         if self._streets is not None:
             path = path[self._streets.extent.contains(path[:, 0], path[:, 1])]
+        path = spaced(path)
         self._path = path if len(path) else None
 
     def reset_track(self) -> None:
         """Forget the live tracks' regions, and where the main one will fly."""
         self._tracks.clear()
+        self._computed.clear()
         self._uncorrected = None
         self._path = None
 
     def clear_cache(self) -> None:
         """Forget all static parts."""
         self._parts.clear()
+        self._computed.clear()
 
     def close(self) -> None:
         """Close the cache file; a closed mapper answers no more."""
@@ -257,6 +296,12 @@ class RadioMapper:
 
     def warm_up(self) -> None:
         """Run everything once on empty streets, so that the first pose does not pay for it."""
+        try:
+            self._run_once()
+        except RuntimeError as error:
+            self._do_without_gpu(error)
+
+    def _run_once(self) -> None:
         side = WINDOW_M + 2 * int(MARGIN_M)
         free = np.zeros((side, side), np.float32), np.zeros((WINDOW_M, WINDOW_M), bool), 1.0, (0, 0)
         static = self._parts.computed(*free)
@@ -265,6 +310,18 @@ class RadioMapper:
         asked = Asked(Region(0, 0), Pose(0.0, 0.0, 30.0), Transmitter(0.0, 0.0, 30.0), 30.0)
         batch = Batch([asked], [static], self._obstacle_cells([asked]), self.device)
         batch.answered(self._physics, self._flux, self.config.aligned, "", {})
+
+    @property
+    def _heights_m(self) -> tuple[float, float]:
+        """Above ground between which transmitters are answered as they are: as the model was trained."""
+        if self._loaded is None:
+            return Z_RANGE_M
+        method = self._loaded.model.config.method
+        return method.lowest_z_m, method.highest_z_m
+
+    def _extrapolated(self, transmitter: Transmitter) -> bool:
+        low, high = self._heights_m
+        return not low <= transmitter.z <= high
 
     def transmitter(self, pose: Pose) -> Transmitter:
         """Where the antenna of a pose is, if it can be answered.
@@ -299,7 +356,7 @@ class RadioMapper:
     def _asked(self, pose: Pose, region: Region) -> Asked:
         """Raises as `transmitter` does."""
         transmitter = self.transmitter(pose)
-        low, high = Z_RANGE_M
+        low, high = self._heights_m
         z = min(max(transmitter.z, low), high)
         on_roof = z <= height_at(self._map(), pose.x, pose.y, self.config)
         return Asked(region, pose, transmitter, transmitter.z if on_roof else z)
@@ -314,20 +371,53 @@ class RadioMapper:
         Where a region's midpoint is not ready, its answer waits for it. Without `wait` only a track's first pose does;
         later ones get the physics layer's answer, and `work` makes the midpoint between answers. Raises as
         `transmitter` does, and then leaves all tracks as they were.
+
+        With `reuse_ratio: auto` a transmitter that has hardly moved since its answer was computed gets it again.
         """
         for pose in poses.values():
             self.transmitter(pose)
-        asked, waited = [], set()
+        asked: dict[str, Asked] = {}
+        answers: dict[str, RadioMap] = {}
+        waited = set()
         for name, pose in poses.items():
             track = self._tracks.setdefault(name, _Track())
-            asked.append(self._asked(pose, track.tracker.update(pose.x, pose.y)))
+            one = self._asked(pose, track.tracker.update(pose.x, pose.y))
+            if (kept := self._kept(name, one)) is not None:
+                answers[name] = kept
+                continue
+            asked[name] = one
             if wait or track.last is None:
-                waited.add(asked[-1].region)
-        answers = dict(zip(poses, self._answers(asked, waited), strict=True))
+                waited.add(one.region)
+        if asked:
+            computed = dict(zip(asked, self._answers(list(asked.values()), waited), strict=True))
+            self._computed |= computed
+            answers |= computed
         self._uncorrected = answers.get(MAIN, self._uncorrected)
         for name, pose in poses.items():
             self._look_ahead(name, pose)
         return {name: self._corrected(answer) for name, answer in answers.items()}
+
+    def _kept(self, name: str, asked: Asked) -> RadioMap | None:
+        """What was computed for a track, where it does for its next pose, too, and that is asked for."""
+        start = time.perf_counter()
+        computed = self._computed.get(name)
+        if self.config.reuse_ratio != AUTO or computed is None or computed.method != "flux":
+            return None
+        there, here = computed.transmitter, asked.transmitter
+        if computed.region != (asked.region.i, asked.region.j) or math.dist(astuple(there), astuple(here)) > STILL_M:
+            return None
+        roofs = {height_at(self._map(), place.x, place.y, self.config) for place in (there, here)}
+        if len(roofs) > 1:  # over a roof's edge the view of the streets opens
+            return None
+        return dataclasses.replace(
+            computed,
+            transmitter=here,
+            stamp_ns=asked.pose.stamp_ns,
+            cache="approximate" if computed.cache == "approximate" else "hit",
+            extrapolated=self._extrapolated(here),
+            reuse_ratio=1.0,
+            latency_ms={"total": milliseconds_since(start)},
+        )
 
     def work(self) -> bool:
         """One step towards the static parts of the live tracks' regions, then of those ahead; False: nothing to do."""
@@ -336,12 +426,15 @@ class RadioMapper:
             return False
         tracks = list(self._tracks.values())
         needed = [*(track.tracker.region for track in tracks), *(track.ahead for track in tracks)]
-        return any(self._parts.advance(region) for region in needed if region is not None)
+        regions = list(dict.fromkeys(region for region in needed if region is not None))
+        return any(map(self._parts.advance, regions[: self.config.cache_size]))  # more would push each other out
 
     def _look_ahead(self, name: str, pose: Pose) -> None:
         """Where the track leads within `prefetch_s`: along the planned path, or straight on as since the last pose."""
         track = self._tracks[name]
         last, track.last = track.last, pose
+        if pose == last and (name != MAIN or self._path is None):
+            return  # answered again: it tells nothing new of the way
         seconds = 0.0 if last is None else (pose.stamp_ns - last.stamp_ns) * 1e-9
         step = np.zeros(2)
         if last is not None and 0.0 < seconds < STALE_S:
@@ -418,11 +511,7 @@ class RadioMapper:
         try:
             return self._pass(asked, waited, None if physics else self._flux)
         except RuntimeError as error:
-            if self.device.type != "cuda" or not self._keep_going:
-                raise
-            self._parts.close()
-            self._start(torch.device("cpu"), trouble=f"the GPU was lost: {' '.join(str(error).split())}")
-            self._sought_at = time.monotonic()
+            self._do_without_gpu(error)
             return self._pass(asked, waited, None)
 
     def _seek_device(self) -> None:
@@ -466,10 +555,10 @@ class RadioMapper:
                     method=how[k].method,
                     region=(one.region.i, one.region.j),
                     cache=cache,
-                    extrapolated=not Z_RANGE_M[0] <= one.transmitter.z <= Z_RANGE_M[1],
+                    extrapolated=self._extrapolated(one.transmitter),
                     fallback=how[k].fallback,
                     reuse_ratio=flux.method.reuse_ratio if flux is not None and by_flux else None,
-                    obstacles="used" if self._obstacles else "outdated" if self._obstacles_outdated else "none",
+                    obstacles=self._obstacles_state,
                     stddev_db=self._stddev(batch, k, found[k], how[k].method, one.z),
                     latency_ms={name: value / len(asked) for name, value in latency.items()},
                 )
@@ -486,10 +575,18 @@ class RadioMapper:
         law = self._laws.law("flux" if fitted else "physics", self._map().grid.resolution)
         return None if law is None else law.stddev(pathloss_db, batch.physics_db[k], batch.visible[k], z)
 
+    @property
+    def _obstacles_state(self) -> str:
+        """``none`` known, ``used``, or ``outdated``: too old, or of another frame than the map's."""
+        if self._obstacles is None:
+            return "outdated" if self._obstacles_outdated else "none"
+        here = self._streets is None or self._obstacles.frame_id == self._streets.frame_id
+        return "used" if here else "outdated"
+
     def _obstacle_cells(self, asked: Sequence[Asked]) -> NDArray[np.bool_]:
         """[B, 256, 256] cells of each window in which an obstacle stands; resampled once for each region."""
         obstacles = self._obstacles
-        if obstacles is None:
+        if obstacles is None or self._obstacles_state != "used":
             return np.zeros((len(asked), WINDOW_M, WINDOW_M), bool)
         if len(self._cars) >= REMEMBERED:
             self._cars.clear()
@@ -499,9 +596,9 @@ class RadioMapper:
         return np.stack([self._cars[one.region] for one in asked])
 
 
-def _asked_method(config: MapperConfig) -> dict[str, Any]:
+def _asked_method(config: MapperConfig, method: MethodConfig) -> dict[str, Any]:
     """What the settings ask for in place of the model's own method."""
     return {
-        "reuse_ratio": config.reuse_ratio or None,
+        "reuse_ratio": 1 - 1 / method.steps if config.reuse_ratio == AUTO else config.reuse_ratio or None,
         "static_steps": None if config.static_steps < 0 else config.static_steps,
     }

@@ -26,7 +26,7 @@ class AlongPath:
     Parameters
     ----------
     poses
-        Those that are answered, N of them, as they came.
+        Those that were chosen of the path, N of them, as they came.
     of
         How many the path has.
     coverage
@@ -107,6 +107,10 @@ def along_path(
                 part.append(k)
             else:
                 found.refused[error.reason] += 1
+        for k in list(part):  # again: it may have changed while others were prepared
+            if (error := mapper.refusal(placed[k])) is not None:
+                found.refused[error.reason] += 1
+                part.remove(k)
         for k, answer in zip(part, mapper.answer_batch([placed[k] for k in part]), strict=True):
             free = ~np.isnan(answer.pathloss_db)
             if free.any():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import math
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -103,7 +104,9 @@ def _run(args: argparse.Namespace) -> int:
     regions = regions_of(streets)
     if args.around is not None:
         x, y, reach = args.around
-        regions = [r for r in regions if (r.centre[0] - x) ** 2 + (r.centre[1] - y) ** 2 <= reach**2]
+        regions = [r for r in regions if _distance(r, x, y) <= reach]
+        if not regions:
+            raise SettingError(f"--around {x:g} {y:g} {reach:g}: no region of the map is so near")
     if len(regions) > config.cache_file_size:
         raise SettingError(
             f"cache_file_size = {config.cache_file_size}: there are {len(regions)} regions; raise it or give --around"
@@ -113,6 +116,8 @@ def _run(args: argparse.Namespace) -> int:
     start = time.monotonic()
     for region in _with_bar(regions):
         mapper.prepare(region)
+        if mapper.cache_file_trouble:
+            raise SettingError(mapper.cache_file_trouble)
     mapper.close()
     size = Path(config.cache_file).expanduser().stat().st_size / 2**20
     print(
@@ -120,6 +125,14 @@ def _run(args: argparse.Namespace) -> int:
         f"{mapper.regions_loaded} there before, {time.monotonic() - start:.0f} s on {mapper.device}"
     )
     return 0
+
+
+def _distance(region: Region, x: float, y: float) -> float:
+    """From a point to the places [m] whose nearest region this is."""
+    from rdflux_ros.radio.grid import LATTICE_M
+
+    cx, cy = region.centre
+    return math.hypot(max(abs(x - cx) - LATTICE_M / 2, 0.0), max(abs(y - cy) - LATTICE_M / 2, 0.0))
 
 
 def _with_bar(regions: Sequence[Region]) -> Iterator[Region]:

@@ -73,10 +73,6 @@ class RegionTracker:
                     return nearest_region(px, py)
         return None
 
-    def reset(self) -> None:
-        """Forget the track; the next point takes its nearest region."""
-        self._region = None
-
     @staticmethod
     def _keeps(region: Region, x: float, y: float) -> bool:
         cx, cy = region.centre
@@ -100,6 +96,14 @@ def points_along(path: NDArray[np.float64], x: float, y: float, reach: float) ->
             return np.stack([*way, last + (point - last) * left / length])
         way, last, left = [*way, point], point, left - length
     return np.stack(way)
+
+
+def spaced(path: NDArray[np.float64]) -> NDArray[np.float64]:
+    """A path's points [N, 2] without those that lie less than `STEP_M` along it from the last that is kept."""
+    along = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(path, axis=0).T))])[: len(path)]
+    kept = np.diff(np.floor(along / STEP_M), prepend=-1.0) > 0
+    kept[-1:] = True
+    return path[kept]
 
 
 def crop(street_map: StreetMap, region: Region, config: MapperConfig) -> NDArray[np.float32]:

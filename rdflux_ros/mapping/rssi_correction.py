@@ -31,8 +31,11 @@ SHAPING = (
     "rssi_noise_db",
     "rssi_max_measurements",
     "tx_power_dbm",
+    "aligned",
+    "antenna_offset_z_m",
+    "ground_z_m",
 )
-"""Settings that change what measurements mean."""
+"""Settings that change what measurements mean, or what they were compared with."""
 OFFSET_DB = 10.0
 """Standard deviation of the common offset before anything was measured [dB]."""
 HIGHEST_M = 5.0

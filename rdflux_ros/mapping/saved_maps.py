@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -90,5 +92,5 @@ def load_radio_map(path: Path) -> SavedMap:
             return SavedMap(pathloss, grid, str(content["frame_id"]), int(content["stamp_ns"]))
     except OSError as error:
         raise InputError("map_file", f"{path}: {error.strerror or 'not a saved radio map'}") from error
-    except (KeyError, ValueError, IndexError) as error:
+    except (KeyError, ValueError, IndexError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise InputError("map_file", f"{path}: not a saved radio map ({error})") from error

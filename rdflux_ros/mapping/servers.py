@@ -71,9 +71,9 @@ class Servers:
         return next(self.prepare_steps(), self) is None
 
     def prepare_steps(self) -> Generator[None, None, None]:
-        """Prepare the stations' regions, one step at a time; until then the stations are left out of every map."""
-        for pose in self._stations.values():
-            if self._mapper.refusal(pose) is None:
+        """Prepare the regions of stations without a map, one step at a time; until then these are left out."""
+        for name, pose in self._stations.items():
+            if self._lacks(name) and self._mapper.refusal(pose) is None:
                 yield from self._mapper.prepare_steps(pose)
 
     def outdated(self, current: Sequence[str]) -> bool:
@@ -101,20 +101,23 @@ class Servers:
         """
         again = {name: self._poses[name] for name in current if name in self._poses and name not in self._maps}
         moving = {**again, **poses}
-        fixed = {name: pose for name, pose in self._stations.items() if self._lacks(name)}
+        # a map that the physics layer gave is made anew once a second, not for every pose
+        fixed = {n: pose for n, pose in self._stations.items() if n not in self._maps or (not poses and self._lacks(n))}
         asked = {**moving, **fixed}
         refused = {name: error for name, pose in asked.items() if (error := self._mapper.refusal(pose)) is not None}
         fixed = {name: pose for name, pose in fixed.items() if name in refused or self._mapper.is_prepared(pose)}
         for name in refused:
             for group in (moving, fixed, self._poses, self._maps):
                 group.pop(name, None)
+        if poses and not moving:  # stations are left to a call without poses, which shows them
+            return Served(None, refused, frozenset(asked))
         if moving:
             self._maps |= self._mapper.answer_tracks(moving, wait=False)
             self._poses |= moving
         self._maps |= dict(zip(fixed, self._mapper.answer_batch(list(fixed.values())), strict=True))
         held = {*moving, *current, *self._stations}
         members = [name for name in self.names if name in held and name in self._maps]
-        if not members or (poses and not moving):
+        if not members:
             return Served(None, refused, frozenset(asked))
         newest = max(moving or members, key=lambda name: self._maps[name].stamp_ns)
         found = strongest({name: self._maps[name] for name in members}, newest, self.names)

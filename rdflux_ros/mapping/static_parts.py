@@ -108,7 +108,10 @@ class StaticParts:
     def set_streets(self, streets: StreetMap) -> None:
         """Answer on this map from now on; only regions whose content changed are made again."""
         self._streets = streets
-        self._before |= self._keys
+        for region, key in self._keys.items():  # one that is not complete does not replace one that is
+            part = self._cache.peek(key)
+            if region not in self._before or (part is not None and part.streets is not None):
+                self._before[region] = key
         self._keys.clear()
 
     def clear(self) -> None:

@@ -162,10 +162,11 @@ def load_laws(model: str, digest: str | None) -> ErrorLaws:
             )
             for law in content["laws"]
         ]
-    except (ValueError, KeyError, TypeError) as error:
+        fitted_for = content["digest"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
         if isinstance(error, SettingError):
             raise
         raise SettingError(f"uncertainty = true: {path}: unreadable ({type(error).__name__})") from error
-    if digest is not None and content["digest"] != digest:
+    if digest is not None and fitted_for != digest:
         raise SettingError(f"uncertainty = true: {path}: of another model; `evaluate uncertainty --fit` writes it anew")
     return ErrorLaws(laws)

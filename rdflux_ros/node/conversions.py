@@ -193,7 +193,7 @@ def colors(pathloss_db: NDArray[np.float32]) -> NDArray[np.uint8]:
 
 
 def along_path_message(found: AlongPath, header: Header) -> PointCloud2:
-    """Figures along a path, one point per pose that was answered: `ALONG_PATH` as float32, NaN where there is none."""
+    """Figures along a path, one point for each of its poses: `ALONG_PATH` as float32, NaN where there is none."""
     places = np.array([(pose.x, pose.y, pose.z) for pose in found.poses], np.float32).reshape(-1, 3)
     figures = np.stack([found.coverage, found.mean_pathloss_db, found.worst_user_db], axis=1)
     points = np.concatenate([places, figures], axis=1).astype("<f4")

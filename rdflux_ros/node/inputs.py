@@ -49,6 +49,10 @@ class Inputs:
     def __init__(self, node: Node, settings: Settings, health: Health) -> None:
         self._node, self._health = node, health
         self._settings = settings
+        self.names = (MAIN, *settings.node.drones.split())
+        """Of the moving transmitters."""
+        self._check_names()
+        self._px4_type = _px4_type() if settings.node.pose_source == "px4" else None
         self._frames = Frames(node)
         self._lasting: list[Subscription[Any]] = []
         self._active: list[Subscription[Any]] = []
@@ -56,10 +60,6 @@ class Inputs:
         self._resets: int | None = None
         self._users: PoseArray | None = None
         self._path: Path | None = None
-        self._px4_type = _px4_type() if settings.node.pose_source == "px4" else None
-        self.names = (MAIN, *settings.node.drones.split())
-        """Of the moving transmitters."""
-        self._check_names()
         self.mailbox = Mailbox(computing.CAPACITIES)
         self.poses = LatestPoses()
         self.generation = 0
@@ -137,10 +137,13 @@ class Inputs:
         """Nothing that was asked before now will be published; the caches stay."""
         self.generation += 1
         self._last_stamps_ns.clear()
-        self._health.well("pose")
+        for name in self.names:
+            self._health.well(name)
         self._health.counts["poses_dropped.outdated"] += self.poses.clear()
         for kind in WAITING:
-            self.mailbox.clear(kind)
+            lost = self.mailbox.clear(kind)
+            if lost and kind in ("query", "path", "rssi"):
+                self._health.counts[f"{_PLURALS[kind]}_dropped.outdated"] += lost
         self.mailbox.put(Job("reset"))
 
     def map_used(self, frame_id: str) -> None:
@@ -181,12 +184,12 @@ class Inputs:
 
     def _on_pose(self, name: str, message: PoseStamped | Odometry) -> None:
         self._receive(name, conversions.ns_from_stamp(message.header.stamp))
-        if (move := self._move("pose", message.header)) is None:
+        if (move := self._move(name, message.header)) is None:
             return
         try:
             self._leave(name, conversions.pose_from_message(message, *move))
         except InputError as error:
-            self.drop_pose(error)
+            self._drop(name, error.reason, error)
 
     def _on_px4(self, message: Any) -> None:
         self._receive(MAIN, 1000 * int(message.timestamp_sample))
@@ -304,9 +307,12 @@ class Inputs:
     # Helpers
 
     def _move(self, about: str, header: Header) -> tuple[Move | None] | None:
-        """How something moves into the map's frame, as an argument; None where it cannot, which is counted."""
+        """How something (the name of a transmitter: its pose) moves into the map's frame, as an argument.
+
+        None where it cannot, which is counted.
+        """
         if self.map_frame is None:
-            self._health.counts[f"{_PLURALS[about]}_dropped.no_map"] += 1
+            self._health.counts[f"{_PLURALS.get(about, 'poses')}_dropped.no_map"] += 1
             return None
         try:
             return (self._frames.into(self.map_frame, header),)
@@ -315,7 +321,7 @@ class Inputs:
             return None
 
     def _drop(self, about: str, reason: str, error: Exception) -> None:
-        self._health.counts[f"{_PLURALS[about]}_dropped.{reason}"] += 1
+        self._health.counts[f"{_PLURALS.get(about, 'poses')}_dropped.{reason}"] += 1
         self._tell(about, reason, f"{about} dropped: {error}")
 
     def _tell(self, about: str, reason: str, text: str) -> None:
@@ -324,7 +330,6 @@ class Inputs:
 
 
 _PLURALS = {
-    "pose": "poses",
     "obstacles": "obstacles",
     "users": "users",
     "query": "queries",

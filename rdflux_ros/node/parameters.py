@@ -131,8 +131,9 @@ def descriptor(field: dataclasses.Field[Any]) -> ParameterDescriptor:
 
     low, high = field.metadata["minimum"], field.metadata["maximum"]
     described = ParameterDescriptor(
-        name=field.name, description=field.metadata["doc"], additional_constraints=allowed(field)
-    )
+        name=field.name, description=field.metadata["doc"], additional_constraints=allowed(field),
+        dynamic_typing=bool(field.metadata["words"]),
+    )  # fmt: skip
     if low is None or high is None:
         return described
     if isinstance(field.default, float):

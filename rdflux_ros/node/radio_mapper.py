@@ -276,6 +276,7 @@ class RadioMapperNode(LifecycleNode):
             assert self._inputs is not None
             self._inputs.refuse_map(done.error)
         elif done.result is not None:
+            self._health.well("map")
             self._use_streets(done.result)
 
     def _use_streets(self, streets: StreetMap) -> None:
@@ -360,6 +361,8 @@ class RadioMapperNode(LifecycleNode):
             self._inputs.drop_query(done.error)
         elif self._outputs is not None:
             self._health.well("query")
+            self._health.well("worker")
+            self._judge(done.result.served.radio_map)
             self._health.counts["queries_answered"] += 1
             self._outputs.publish_query(done.result.served.radio_map)
 
@@ -372,6 +375,7 @@ class RadioMapperNode(LifecycleNode):
             return
         found: AlongPath = done.result
         self._health.well("path")
+        self._health.well("worker")
         self._health.counts["paths_answered"] += 1
         self._health.counts["users_outside"] = found.users_outside
         for reason, count in found.refused.items():

@@ -186,7 +186,7 @@ class Worker:
             if job is not None or left:
                 end = time.monotonic() + WORK_SHARE * (time.monotonic() - begun)
                 left = self._step(work)
-                while left and time.monotonic() < end:
+                while left and not self.mailbox.closed and time.monotonic() < end:
                     left = self._step(work)
 
     def _step(self, work: Callable[[], bool]) -> bool:

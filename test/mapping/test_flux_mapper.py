@@ -13,7 +13,7 @@ import torch
 
 from rdflux_ros.mapping.config import MapperConfig
 from rdflux_ros.mapping.inputs import OccupancyInput, Pose, StreetMap, street_map
-from rdflux_ros.mapping.mapper import RadioMapper
+from rdflux_ros.mapping.mapper import STILL_M, RadioMapper
 from rdflux_ros.mapping.regions import Region
 from rdflux_ros.model import checkpoint
 from rdflux_ros.model.shipped import MissingModelError
@@ -110,6 +110,29 @@ def test_the_region_ahead_is_ready_when_it_is_entered(mapper: RadioMapper) -> No
     assert [answer.cache for answer in found] == ["miss"] + ["hit"] * 29
 
 
+def test_the_region_ahead_is_still_prepared_where_a_pose_is_answered_again(mapper: RadioMapper) -> None:
+    """As by every message of obstacles: the same pose says nothing of the speed."""
+    for pose in (Pose(85.0, 200.0, 30.0, SECOND), Pose(95.0, 200.0, 30.0, 2 * SECOND)):
+        mapper.answer(pose, wait=False)
+    mapper.answer(pose, wait=False)
+    while mapper.work():
+        pass
+    assert mapper.regions_prepared == 2
+    crossing = mapper.answer(Pose(115.0, 200.0, 30.0, 3 * SECOND), wait=False)
+    assert (crossing.method, crossing.cache) == ("flux", "hit")
+
+
+def test_regions_that_do_not_fit_into_the_cache_do_not_push_each_other_out_for_ever(
+    config: MapperConfig, streets: StreetMap
+) -> None:
+    mapper = RadioMapper(dataclasses.replace(config, cache_size=1))
+    mapper.set_streets(streets)
+    for pose in (Pose(85.0, 200.0, 30.0, SECOND), Pose(95.0, 200.0, 30.0, 2 * SECOND)):
+        mapper.answer(pose, wait=False)
+    assert sum(mapper.work() for _ in range(8)) == 0, "its own region is ready, and the next one has no place"
+    assert mapper.answer(Pose(96.0, 200.0, 30.0, 3 * SECOND), wait=False).cache == "hit"
+
+
 def test_a_hovering_or_resting_track_prepares_nothing(mapper: RadioMapper) -> None:
     mapper.answer(Pose(100.0, 200.0, 30.0, 0), wait=False)
     mapper.answer(Pose(100.2, 200.0, 30.0, SECOND), wait=False)
@@ -172,6 +195,10 @@ def test_without_the_gpu_that_is_asked_for_the_physics_layer_answers_and_says_wh
     assert found.method == "physics_fallback" and "device = 'cuda'" in found.fallback
     with pytest.raises(MissingModelError, match="nowhere"):
         RadioMapper(dataclasses.replace(config, device="cuda", model="nowhere.safetensors"), keep_going=True)
+    with pytest.raises(SettingError, match="reuse_ratio"):
+        RadioMapper(dataclasses.replace(config, device="cuda", reuse_ratio=0.985), keep_going=True)
+    with pytest.raises(SettingError, match="reuse_ratio"):
+        mapper.check(dataclasses.replace(mapper.config, reuse_ratio=0.955))
 
 
 def test_another_reuse_ratio_from_the_next_answer_on(mapper: RadioMapper, config: MapperConfig) -> None:
@@ -185,6 +212,79 @@ def test_another_reuse_ratio_from_the_next_answer_on(mapper: RadioMapper, config
     assert mapper.answer(pose).reuse_ratio == 0.95, "as it was"
     mapper.reconfigure(config)
     assert mapper.answer(pose).cache == "hit", "the first midpoint is still there"
+
+
+@pytest.fixture
+def thrifty(config: MapperConfig, streets: StreetMap) -> RadioMapper:
+    made = RadioMapper(dataclasses.replace(config, reuse_ratio="auto"))
+    made.set_streets(streets)
+    return made
+
+
+def test_auto_takes_one_step_where_the_transmitter_moved_and_none_while_it_is_still(thrifty: RadioMapper) -> None:
+    first = thrifty.answer(Pose(70.0, 200.0, 30.0, SECOND))
+    assert first.reuse_ratio == 0.99
+    near = Pose(70.0 + 0.6 * STILL_M, 200.0, 30.0 + 0.6 * STILL_M, 2 * SECOND)
+    kept = thrifty.answer(near)
+    assert (kept.reuse_ratio, kept.cache, kept.method, kept.stamp_ns) == (1.0, "hit", "flux", 2 * SECOND)
+    assert np.array_equal(kept.pathloss_db, first.pathloss_db, equal_nan=True)
+    assert (kept.transmitter.x, kept.transmitter.z) == (near.x, near.z) and list(kept.latency_ms) == ["total"]
+    # from where it was computed, not from pose to pose: small steps do not add up
+    moved = thrifty.answer(Pose(70.0 + 1.2 * STILL_M, 200.0, 30.0, 3 * SECOND))
+    assert moved.reuse_ratio == 0.99 and not np.array_equal(moved.pathloss_db, first.pathloss_db, equal_nan=True)
+
+
+def test_auto_computes_anew_what_something_else_has_changed(
+    thrifty: RadioMapper, config: MapperConfig, streets: StreetMap
+) -> None:
+    pose = flight(1)[0]
+
+    def taken() -> float | None:
+        assert thrifty.answer(pose).reuse_ratio == 0.99
+        return thrifty.answer(pose).reuse_ratio
+
+    assert taken() == 1.0
+    cars = np.zeros((400, 700), np.int8)
+    cars[198:202, 90:94] = 100
+    thrifty.set_obstacles(OccupancyInput(cars, Grid(700, 400), "town"))
+    assert taken() == 1.0
+    thrifty.set_streets(streets)
+    assert taken() == 1.0
+    thrifty.reset_track()
+    assert taken() == 1.0
+    thrifty.clear_cache()
+    assert taken() == 1.0
+    thrifty.reconfigure(dataclasses.replace(thrifty.config, uncertainty=False))
+    assert taken() == 1.0
+    thrifty.reconfigure(dataclasses.replace(thrifty.config, reuse_ratio=0.0))
+    assert [thrifty.answer(pose).reuse_ratio for _ in range(2)] == [0.98, 0.98]
+
+
+def test_auto_keeps_no_answer_of_another_region_or_of_the_physics_layer_alone(thrifty: RadioMapper) -> None:
+    thrifty.answer(Pose(70.0, 200.0, 30.0, SECOND))
+    border = 64.0 + 48.0  # a track keeps its region up to here
+    assert thrifty.answer(Pose(border - 0.1, 200.0, 30.0, 2 * SECOND)).reuse_ratio == 0.99
+    waiting = thrifty.answer(Pose(border + 0.1, 200.0, 30.0, 3 * SECOND), wait=False)
+    assert waiting.reuse_ratio is None, "another region, whose midpoint is not there yet"
+    while thrifty.work():
+        pass
+    assert thrifty.answer(Pose(border + 0.1, 200.0, 30.0, 4 * SECOND), wait=False).reuse_ratio == 0.99
+
+
+def test_auto_keeps_no_answer_over_a_roofs_edge_nor_loses_what_the_height_says(thrifty: RadioMapper) -> None:
+    """The block's edge is at x = 100 m, its roof 20 m high."""
+    on_roof, beside = Pose(100.1, 140.0, 20.3, SECOND), Pose(99.9, 140.0, 20.3, 2 * SECOND)
+    assert [thrifty.answer(pose).reuse_ratio for pose in (on_roof, beside)] == [0.99, 0.99]
+    within, above = Pose(70.0, 200.0, 119.9, 3 * SECOND), Pose(70.0, 200.0, 120.1, 4 * SECOND)
+    assert [thrifty.answer(pose).extrapolated for pose in (within, above)] == [False, True]
+
+
+def test_auto_keeps_the_answer_of_each_track_by_itself(thrifty: RadioMapper) -> None:
+    there = {"one": Pose(70.0, 200.0, 30.0), "two": Pose(140.0, 220.0, 40.0)}
+    first = thrifty.answer_tracks(there)
+    second = thrifty.answer_tracks(there | {"two": Pose(145.0, 220.0, 40.0)})
+    assert (second["one"].reuse_ratio, second["two"].reuse_ratio) == (1.0, 0.99)
+    assert np.array_equal(first["one"].pathloss_db, second["one"].pathloss_db, equal_nan=True)
 
 
 def test_a_small_change_keeps_the_midpoint_where_the_threshold_says_so(config: MapperConfig) -> None:
@@ -225,6 +325,17 @@ def test_obstacles_have_no_value_and_say_so(mapper: RadioMapper) -> None:
     gone = mapper.answer(pose)
     np.testing.assert_array_equal(gone.pathloss_db, before.pathloss_db)
     assert [answer.obstacles for answer in (before, found, gone)] == ["none", "used", "outdated"]
+
+
+def test_obstacles_of_another_frame_than_the_maps_are_left_out(mapper: RadioMapper, streets: StreetMap) -> None:
+    pose = flight(1)[0]
+    cars = OccupancyInput(np.full((4, 4), 100, np.int8), Grid(4, 4, 1.0, 70.0, 215.0), "town")
+    mapper.set_obstacles(cars)
+    here = mapper.answer(pose)
+    mapper.set_streets(dataclasses.replace(streets, frame_id="elsewhere"))
+    there = mapper.answer(pose)
+    assert (here.obstacles, there.obstacles) == ("used", "outdated")
+    assert np.isnan(here.pathloss_db).sum() == np.isnan(there.pathloss_db).sum() + 16
 
 
 def test_other_midpoints_are_other_entries(config: MapperConfig, streets: StreetMap) -> None:

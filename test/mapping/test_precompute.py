@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from pathlib import Path
 
 import cv2
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import yaml
 
+from rdflux_ros.mapping.cache_file import TABLE
 from rdflux_ros.mapping.config import MapperConfig
 from rdflux_ros.mapping.inputs import Pose, load_occupancy, street_map
 from rdflux_ros.mapping.mapper import RadioMapper
@@ -40,9 +42,9 @@ def test_the_mapper_finds_what_was_precomputed(
     file = parameters(tmp_path, model=model, building_height_m=12.0)
     command = [str(town), "--params-file", str(file), "--cache-file", str(cache)]
     assert main([*command, "--around", "64", "64", "70"]) == 0
-    assert "5 regions" in capsys.readouterr().out
+    assert "9 regions" in capsys.readouterr().out
     assert main(command) == 0
-    assert "12 regions" in (told := capsys.readouterr().out) and "7 prepared, 5 there before" in told
+    assert "12 regions" in (told := capsys.readouterr().out) and "3 prepared, 9 there before" in told
     config = MapperConfig(
         model=model, device="cpu", static_steps=1, building_height_m=12.0, cache_file=str(cache), reflection_order=4
     )
@@ -53,12 +55,31 @@ def test_the_mapper_finds_what_was_precomputed(
     assert mapper.regions_prepared == 0
 
 
+def test_a_point_has_its_own_region_around_it(town: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Also half way between the regions' centres."""
+    file = parameters(tmp_path, model="physics", cache_file=str(tmp_path / "regions.db"))
+    assert main([str(town), "--params-file", str(file), "--around", "31", "31", "0.5"]) == 0
+    assert "1 regions" in capsys.readouterr().out
+
+
+def test_a_file_that_takes_no_more_is_an_error(town: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cache = tmp_path / "regions.db"
+    file = parameters(tmp_path, model="physics", cache_file=str(cache))
+    assert main([str(town), "--params-file", str(file), "--around", "64", "64", "5"]) == 0
+    with sqlite3.connect(cache) as database:
+        database.execute(f"CREATE TRIGGER full BEFORE INSERT ON {TABLE} BEGIN SELECT RAISE(ABORT, 'disk is full'); END")
+    capsys.readouterr()
+    assert main([str(town), "--params-file", str(file)]) == 2
+    assert "disk is full" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
         ([], "cache_file"),
         (["--cache-file", "x.db", "--params-file", "nowhere.yaml"], "nowhere.yaml"),
         (["--cache-file", "."], "cache_file"),
+        (["--cache-file", "x.db", "--around", "900", "900", "50"], "--around"),
     ],
 )
 def test_what_does_not_fit_is_one_line(

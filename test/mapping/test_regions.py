@@ -9,7 +9,16 @@ from hypothesis import strategies as st
 
 from rdflux_ros.mapping.config import MapperConfig
 from rdflux_ros.mapping.inputs import OccupancyInput, street_map
-from rdflux_ros.mapping.regions import Region, RegionTracker, content_key, crop, footprint, height_at, nearest_region
+from rdflux_ros.mapping.regions import (
+    Region,
+    RegionTracker,
+    content_key,
+    crop,
+    footprint,
+    height_at,
+    nearest_region,
+    spaced,
+)
 from rdflux_ros.radio.grid import Grid
 
 COORDINATE = st.floats(-5000, 5000)
@@ -45,9 +54,16 @@ def test_a_track_keeps_its_window_to_48_m_and_then_takes_the_nearest():
     assert tracker.update(48.1, 0) == Region(1, 0)
     assert tracker.update(16, 0) == Region(1, 0)  # back over the middle line: no flicker
     assert tracker.update(15.9, 0) == Region(0, 0)
-    tracker.update(40, 0)
-    tracker.reset()
-    assert tracker.update(40, 0) == Region(1, 0)
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 400])
+def test_a_dense_path_is_spaced_and_keeps_its_end(count):
+    path = np.stack([np.linspace(0, 40, count), np.zeros(count)], 1)
+    found = spaced(path)
+    assert (
+        len(found) == min(count, 21) and np.array_equal(found[-1:], path[-1:]) and np.array_equal(found[:1], path[:1])
+    )
+    assert count < 400 or np.hypot(*np.diff(found, axis=0).T).max() < 2.2
 
 
 @given(st.lists(st.tuples(st.floats(-90, 90), st.floats(-90, 90)), min_size=1, max_size=40))

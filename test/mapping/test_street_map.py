@@ -239,8 +239,10 @@ def test_cells_far_below_a_quarter_metre_cost_no_more_than_their_number(yaw):
 
 def test_a_far_height_map_changes_nothing():
     occupancy = drawn(Grid(50, 40))
-    far = HeightMap(np.ones((10, 10), np.float32), Grid(10, 10, 1.0, 9000.0, 0.0))
-    np.testing.assert_array_equal(street_map(occupancy, CONFIG, far).heights_m, street_map(occupancy, CONFIG).heights_m)
+    for resolution in (1.0, 0.25):
+        far = HeightMap(np.ones((10, 10), np.float32), Grid(10, 10, resolution, 9000.0, 0.0))
+        found = street_map(occupancy, CONFIG, far).heights_m
+        np.testing.assert_array_equal(found, street_map(occupancy, CONFIG).heights_m)
 
 
 def test_a_map_or_raster_beyond_the_limit_is_refused():

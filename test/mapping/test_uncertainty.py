@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 
 import numpy as np
@@ -73,6 +74,9 @@ def test_laws_stand_beside_their_model_and_are_refused_for_another(tmp_path: Pat
     with pytest.raises(SettingError, match="of another model"):
         load_laws(str(model), "00ff")
     path.write_text(path.read_text()[:-300])
+    with pytest.raises(SettingError, match="unreadable"):
+        load_laws(str(model), digest)
+    path.write_text(json.dumps({"shape": list(SHAPE), "laws": []}))
     with pytest.raises(SettingError, match="unreadable"):
         load_laws(str(model), digest)
     path.write_text('{"shape": [1], "laws": [], "digest": ""}')

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from rdflux_ros.node.benchmarks.listener import Listener
 
 WARM_UP = 1000
-"""Poses sent before memory is looked at: every event has happened by then, and the cache of regions is full."""
+"""Answers heard before memory is looked at: every event has happened by then, the cache of regions is full, and what
+the allocator keeps of freed memory has settled, which takes answers, not poses."""
 MAP_EVERY, BAD_EVERY, JUMP_EVERY, DEACTIVATE_EVERY = 200, 97, 500, 1000
 """Poses between two events of a kind."""
 STEP_M, STEP_NS = 0.5, 50_000_000
@@ -51,7 +52,7 @@ class Run:
     end: dict[str, int] = field(default_factory=dict)
     """The same of the last `LOOKS`."""
     samples: list[list[int]] = field(default_factory=list)
-    """[seconds, poses sent, memory] every `KEEP_S`."""
+    """[seconds, answers heard, memory] every `KEEP_S`."""
 
     @property
     def answered(self) -> int:
@@ -192,13 +193,13 @@ class Flight:
         seen = look(self._process.pid)
         self._last.append(seen)
         self.run.end = _middle(self._last)
-        if self.run.sent >= WARM_UP and len(self._first) < LOOKS:
+        if self.run.answered >= WARM_UP and len(self._first) < LOOKS:
             self._first.append(seen)
             self.run.warm = _middle(self._first)
         self.run.seconds = now - self._began
         self._note(self.listener.health())
         if not self.run.samples or self.run.seconds - self.run.samples[-1][0] >= KEEP_S:
-            self.run.samples.append([round(self.run.seconds), self.run.sent, seen["memory_kib"]])
+            self.run.samples.append([round(self.run.seconds), self.run.answered, seen["memory_kib"]])
 
     def _note(self, health: dict[str, str]) -> None:
         """What the mapper says of itself."""

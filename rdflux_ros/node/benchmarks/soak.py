@@ -208,7 +208,7 @@ def trend(run: dict[str, Any]) -> float | None:
     """
     from scipy.stats import theilslopes
 
-    samples = [(seconds, memory) for seconds, sent, memory in run["samples"] if sent >= WARM_UP]
+    samples = [(seconds, memory) for seconds, answers, memory in run["samples"] if answers >= WARM_UP]
     if len(samples) < FEW:
         return None
     seconds, memory = zip(*samples, strict=True)
@@ -233,7 +233,7 @@ def report(content: dict[str, Any]) -> str:
     rows.append(["memory at the end against warm", *(_percent(run["growth"]) for run in runs)])
     rows.append([f"growth of memory by its trend (goal {GROWTH_GOAL:.0%})", *(_percent(trend(run)) for run in runs)])
     head = ", ".join(str(value) for value in content.get("hardware", {}).values())
-    return f"{head}; warm after {WARM_UP} poses sent\n\n" + table(["soak", *(part for part, _ in named)], rows)
+    return f"{head}; warm after {WARM_UP} answers\n\n" + table(["soak", *(part for part, _ in named)], rows)
 
 
 def _percent(share: float | None) -> str:

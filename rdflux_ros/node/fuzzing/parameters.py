@@ -44,6 +44,8 @@ SETTINGS = st.dictionaries(
 
 def fits(field: dataclasses.Field[Any], value: Any) -> bool:
     """Whether a value may be this setting's, said anew."""
+    if isinstance(value, str) and value in field.metadata["words"]:
+        return True
     if field.metadata["choices"]:
         return isinstance(value, str) and value in field.metadata["choices"]
     if isinstance(field.default, bool) or isinstance(value, bool):
