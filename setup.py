@@ -31,7 +31,6 @@ KILTED = [
         "rmw-fastrtps-cpp",
         "sensor-msgs",
         "std-srvs",
-        "visualization-msgs",
     )
 ]
 TEST = [

@@ -19,8 +19,8 @@ def test_manifest_is_valid_and_names_what_runs() -> None:
     assert (package.package_format, package.licenses[0], package.get_build_type()) == (3, "Apache-2.0", "ament_python")
     assert {d.name for d in package.exec_depends} >= {
         "rclpy", "nav_msgs", "sensor_msgs", "geometry_msgs", "diagnostic_msgs", "std_srvs", "lifecycle_msgs",
-        "cv_bridge", "launch", "launch_ros", "python3-torch", "python3-numpy", "python3-opencv", "python3-yaml",
-        "python3-aiohttp", "ament_index_python", "builtin_interfaces", "rcl_interfaces", "std_msgs", "tf2_ros",
+        "ros2bag", "launch", "launch_ros", "python3-torch", "python3-numpy", "python3-opencv", "python3-yaml",
+        "python3-aiohttp", "ament_index_python", "builtin_interfaces", "rcl_interfaces", "std_msgs", "tf2_ros_py",
     }  # fmt: skip
 
 
