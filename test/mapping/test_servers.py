@@ -6,6 +6,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+import torch
 
 from rdflux_ros.mapping.config import MapperConfig
 from rdflux_ros.mapping.inputs import OccupancyInput, Pose, parsed_stations, street_map
@@ -136,3 +137,31 @@ def test_a_stations_map_of_the_physics_layer_in_the_models_place_does_not_last()
 def test_more_stations_than_can_be_numbered_are_refused() -> None:
     with pytest.raises(SettingError, match="at most 100"):
         parsed_stations("1 2 3;" * 101)
+
+
+def test_a_refused_pose_leaves_new_maps_of_stations_to_be_shown() -> None:
+    """Else a drone on the ground, whose poses are refused, would keep the stations silent for ever."""
+    servers = Servers(mapper(stations="330 200 40"), ("pose",))
+    while servers.work():
+        pass
+    refused = servers.answer({"pose": dataclasses.replace(WEST, z=-1.0)})
+    assert refused.radio_map is None and list(refused.refused) == ["pose"]
+    assert servers.outdated(())
+    shown = servers.answer({}).radio_map
+    assert shown is not None and shown.servers == ("pose", "station 0")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_what_stands_in_for_a_stations_map_is_not_made_anew_for_every_pose(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = dataclasses.replace(CONFIG, device="cuda", stations="330 200 40; 340 210 40")
+    one = RadioMapper(config, keep_going=True)
+    one.set_streets(street_map(OccupancyInput(np.zeros((400, 500), np.int8), Grid(500, 400), "town"), config))
+    servers, asked, answer_batch = Servers(one, ("pose",)), list[int](), one.answer_batch
+    monkeypatch.setattr(one, "answer_batch", lambda poses: asked.append(len(poses)) or answer_batch(poses))
+    while servers.work():
+        pass
+    for k in range(3):
+        found = servers.answer({"pose": dataclasses.replace(WEST, x=WEST.x + k)}).radio_map
+        assert found is not None and found.method == "physics_fallback"
+    servers.answer({})
+    assert asked == [2, 0, 0, 2], "with the first pose, and where nobody waits for one"

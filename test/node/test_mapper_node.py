@@ -184,6 +184,16 @@ def test_a_jump_back_in_time_starts_over(planner: Planner) -> None:
     assert values(planner.health())["time_jumps"] == "1"
 
 
+def test_a_map_that_a_setting_refuses_is_well_again_with_another(planner: Planner) -> None:
+    planner.start_mapper()
+    planner.ready(streets())
+    assert planner.set_parameters(map_max_cells=1000).successful
+    planner.wait_for_level(DiagnosticStatus.WARN, "map refused")
+    assert planner.set_parameters(map_max_cells=50_000_000).successful
+    planner.fly(pose(130.0, 120.0))
+    planner.wait_for_level(DiagnosticStatus.OK, "mapping")
+
+
 def test_a_pose_that_time_overtook_is_counted(planner: Planner) -> None:
     planner.start_mapper(max_rate_hz=0.2)
     planner.ready(streets())

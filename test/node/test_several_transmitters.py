@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -79,6 +80,24 @@ def test_a_further_drone_serves_as_long_as_it_is_heard(planner: Planner) -> None
     planner.wait_for_level(DiagnosticStatus.STALE, "no pose for")
     planner.fly(pose(131.0, 120.0, stamp_ns=5 * SECOND))
     assert server_of(5 * SECOND) == {0}, "the second one has fallen silent"
+
+
+def test_a_drones_trouble_is_its_own(planner: Planner) -> None:
+    """What is wrong with its poses is said until they are well again, however well the first transmitter's are."""
+    second = planner.node.create_publisher(PoseStamped, "/second/pose", qos.POSE)
+    planner.start_mapper(drones="/second/pose")
+    planner.ready(streets())
+    planner.wait(second.get_subscription_count, "the second drone's input")
+    planner.wait(lambda: second.publish(pose(200.0, 200.0, frame="nowhere")) or _warned(planner), "the warning")
+    planner.fly(pose(130.0, 120.0, stamp_ns=2 * SECOND))
+    assert _warned(planner)
+    stamps = itertools.count(3 * SECOND)
+    planner.wait(lambda: second.publish(pose(200.0, 200.0, stamp_ns=next(stamps))) or not _warned(planner), "its end")
+
+
+def _warned(planner: Planner) -> bool:
+    status = planner.health()
+    return status.level == DiagnosticStatus.WARN and "/second/pose dropped" in status.message
 
 
 def test_names_of_drones_that_cannot_be_topics_fail_configure(planner: Planner) -> None:

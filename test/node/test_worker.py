@@ -193,3 +193,20 @@ def test_urgent_jobs_that_never_end_starve_none(pose_s: float, hold_s: float, mo
     assert {"again", "query", "path"} <= set(served)
     if not hold_s:
         assert served.count("pose") > len(served) / 2, "and the urgent ones still come first"
+
+
+def test_a_closed_mailbox_ends_the_steps_between_jobs() -> None:
+    """However much of a long job's time is left for them."""
+    done, steps = threading.Semaphore(0), list[float]()
+    mailbox = Mailbox({"map": 1})
+
+    def step() -> bool:
+        steps.append(time.monotonic())
+        time.sleep(0.01)
+        return True
+
+    worker = Worker(lambda: ({"map": lambda _: time.sleep(1.0)}, step), mailbox, done.release)
+    mailbox.put(Job("map"))
+    worker.start()
+    assert done.acquire(timeout=5.0)
+    assert worker.stop(0.4), "half a second of steps would be left"
