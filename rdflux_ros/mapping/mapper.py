@@ -231,8 +231,11 @@ class RadioMapper:
 
     def set_streets(self, street_map: StreetMap) -> None:
         """Answer on this map from now on; only regions whose content changed are prepared again."""
-        if self._streets is not None and self._streets.frame_id != street_map.frame_id:
+        before = self._streets
+        if before is None or (before.frame_id, before.grid) != (street_map.frame_id, street_map.grid):
             self._rssi.clear()
+        elif self._rssi.measurements:
+            self._rssi.forget_through(before.heights_m != street_map.heights_m, street_map.grid)
         self._uncorrected = None
         self._computed.clear()
         self._cars.clear()
@@ -312,7 +315,7 @@ class RadioMapper:
         batch.answered(self._physics, self._flux, self.config.aligned, "", {})
 
     @property
-    def _heights_m(self) -> tuple[float, float]:
+    def _z_range_m(self) -> tuple[float, float]:
         """Above ground between which transmitters are answered as they are: as the model was trained."""
         if self._loaded is None:
             return Z_RANGE_M
@@ -320,7 +323,7 @@ class RadioMapper:
         return method.lowest_z_m, method.highest_z_m
 
     def _extrapolated(self, transmitter: Transmitter) -> bool:
-        low, high = self._heights_m
+        low, high = self._z_range_m
         return not low <= transmitter.z <= high
 
     def transmitter(self, pose: Pose) -> Transmitter:
@@ -356,7 +359,7 @@ class RadioMapper:
     def _asked(self, pose: Pose, region: Region) -> Asked:
         """Raises as `transmitter` does."""
         transmitter = self.transmitter(pose)
-        low, high = self._heights_m
+        low, high = self._z_range_m
         z = min(max(transmitter.z, low), high)
         on_roof = z <= height_at(self._map(), pose.x, pose.y, self.config)
         return Asked(region, pose, transmitter, transmitter.z if on_roof else z)

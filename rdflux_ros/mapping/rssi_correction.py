@@ -42,6 +42,8 @@ HIGHEST_M = 5.0
 """Receivers farther above those of the map tell nothing of them [m]."""
 STEP = 4
 """The shift is computed at every fourth cell and between them interpolated: it varies over tens of metres."""
+WAY_SAMPLES = 512
+"""Points of a straight way from receiver to transmitter at which changed cells are looked for."""
 EXTRA = "rssi_correction = true: scikit-learn is not installed; `pip install rdflux_ros[correction]`"
 
 
@@ -74,12 +76,29 @@ class RssiCorrection:
         self.clear()
         self.use(config)
 
+    @property
+    def measurements(self) -> int:
+        """How many are kept."""
+        return len(self._at)
+
     def clear(self) -> None:
         """Forget all measurements."""
         self._places = np.zeros((0, 5))
         self._residuals = np.zeros(0)
         self._at = np.zeros(0)
         self._regressor = None
+
+    def forget_through(self, changed: NDArray[np.bool_], grid: Grid) -> None:
+        """Forget measurements whose straight way crosses cells [rows, cols] that have changed.
+
+        What they were compared with did not know of them: their shift would count the change twice.
+        """
+        share = np.linspace(0.0, 1.0, WAY_SAMPLES)[:, None]
+        x, y = (self._places[:, k] + (self._places[:, k + 2] - self._places[:, k]) * share for k in (0, 1))
+        crossed = np.zeros(x.shape, bool)
+        inside = grid.contains(x, y)
+        crossed[inside] = changed[grid.cells(x[inside], y[inside])]
+        self._keep(~crossed.any(axis=0))
 
     def use(self, config: MapperConfig) -> None:
         """Follow other settings; measurements are forgotten where these change what they mean."""
@@ -147,9 +166,11 @@ class RssiCorrection:
         return Shift(fine[: grid.height, : grid.width], len(self._at))
 
     def _forget_old(self) -> None:
-        fresh = self._at > self._clock() - self._config.rssi_timeout_s
-        if not fresh.all():
-            self._places, self._residuals, self._at = self._places[fresh], self._residuals[fresh], self._at[fresh]
+        self._keep(self._at > self._clock() - self._config.rssi_timeout_s)
+
+    def _keep(self, wanted: NDArray[np.bool_]) -> None:
+        if not wanted.all():
+            self._places, self._residuals, self._at = self._places[wanted], self._residuals[wanted], self._at[wanted]
             self._regressor = None
 
     def _scaled(self, places: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -212,11 +212,11 @@ class Computing:
             self._servers.forget_maps()
 
     def _answer(self, _: None) -> Answered:
-        self._hold()
-        self._drop_outdated()
         received = self._poses.take()
         if not received:  # an earlier job has taken what this one was left for
             return Answered(Served(None), time.monotonic())
+        self._hold()
+        self._drop_outdated()
         poses = {name: one.pose for name, one in received.items()}
         at = max((one.at for one in received.values()), default=time.monotonic())
         return Answered(self._servers.answer(poses, self._current()), at)

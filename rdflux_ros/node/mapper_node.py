@@ -19,6 +19,7 @@ Radio maps for a moving base station: a ROS 2 lifecycle node that answers every 
 
 in   map                 nav_msgs/OccupancyGrid (or parameter map_yaml)
      pose | odom         geometry_msgs/PoseStamped | nav_msgs/Odometry (parameter pose_source; px4: vehicle_odometry)
+     (parameter drones)  geometry_msgs/PoseStamped: poses of further transmitters
      dynamic_obstacles   nav_msgs/OccupancyGrid: vehicles; a hovering transmitter is answered again
      query               geometry_msgs/PoseStamped: a pose that a planner considers
      planned_path        nav_msgs/Path: answered as a whole, and prepared ahead
@@ -32,6 +33,7 @@ out  radio_map           nav_msgs/OccupancyGrid: 0 best .. 100 floor, -1 no valu
      radio_map/along_path  sensor_msgs/PointCloud2: x y z coverage mean_pathloss_db worst_user_db
      radio_map/server    nav_msgs/OccupancyGrid: the strongest transmitter's number, with several (stations, drones)
      radio_map/stddev    sensor_msgs/Image 32FC1, dB: how far off each cell may be (parameter uncertainty)
+     radio_map/grid_map  grid_map_msgs/GridMap, all layers, where it is installed
      radio_map/status    diagnostic_msgs/DiagnosticArray, how each map was found
      /diagnostics        diagnostic_msgs/DiagnosticArray, 1 Hz
 srv  ~/get_radio_map     nav_msgs/GetMap: the last map

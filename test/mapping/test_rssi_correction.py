@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from rdflux_ros.data.radiomapseer import RadioMapSeer
 from rdflux_ros.evaluation.methods import Workbench
 from rdflux_ros.mapping.config import MapperConfig
-from rdflux_ros.mapping.inputs import OccupancyInput, Pose, street_map
+from rdflux_ros.mapping.inputs import OccupancyInput, Pose, StreetMap, street_map
 from rdflux_ros.mapping.mapper import RadioMapper
 from rdflux_ros.mapping.rssi_correction import RssiCorrection, shifted
 from rdflux_ros.radio.grid import Grid
@@ -159,6 +159,29 @@ def test_the_mapper_shifts_every_answer_of_the_transmitter() -> None:
     assert second.rssi_measurements == 2 and "rssi" in second.latency_ms
     mapper.set_streets(street_map(OccupancyInput(np.zeros((300, 300), np.int8), Grid(300, 300), "odom"), ON))
     assert mapper.query(pose).rssi_measurements == 0, "nothing holds in another frame"
+
+
+def test_what_was_measured_past_streets_that_change_is_forgotten() -> None:
+    """It was compared with a map that did not know of them; a change elsewhere is no reason."""
+    config = dataclasses.replace(ON, device="cpu", reflection_order=0)
+
+    def streets(*blocks: tuple[slice, slice]) -> StreetMap:
+        cells = np.zeros((300, 400), np.int8)
+        for block in blocks:
+            cells[block] = 100
+        return street_map(OccupancyInput(cells, Grid(400, 300), "town"), config)
+
+    mapper, pose = RadioMapper(config), Pose(100.0, 100.0, 40.0)
+    mapper.set_streets(streets())
+    mapper.answer(pose)
+    assert mapper.measured(points((150.0, 100.0), (100.0, 150.0)), dbm(90.0, 2))["used"] == 2
+    east, far = (slice(95, 105), slice(120, 130)), (slice(250, 260), slice(300, 310))
+    mapper.set_streets(streets(far))
+    assert mapper.answer(pose).rssi_measurements == 2
+    mapper.set_streets(streets(far, east))
+    assert mapper.answer(pose).rssi_measurements == 1
+    mapper.set_streets(dataclasses.replace(streets(far, east), frame_id="elsewhere"))
+    assert mapper.answer(pose).rssi_measurements == 0
 
 
 def test_the_library_is_asked_for_where_it_is_switched_on(monkeypatch: pytest.MonkeyPatch) -> None:
