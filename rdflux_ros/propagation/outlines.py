@@ -13,9 +13,10 @@ from rdflux_ros.radio.grid import MARGIN_M
 
 OUTLINE_TOLERANCE = 1.2
 """Largest distance of a traced side from the raster's outline [cells]: what the steps of a straight wall need."""
-LONGEST_CHAMFER = 5.0
-"""Shorter sides [cells] between two that meet no farther off than this are the tracing's cut of their corner."""
-STEEPEST_ROOF = math.radians(60.0)
+LONGEST_CHAMFER, LONGEST_CHAMFER_CELLS = 1.25, 2.5
+"""Shorter sides [m, and cells if that is more] between two that meet no farther off are the tracing's cut of their
+corner. It cuts up to five cells, but of a coarse map that would take true sides, too."""
+STEEPEST_ROOF = math.radians(50.0)
 """Neighbouring cells whose heights differ by less belong to one roof, so that a pitched one is no flight of stairs."""
 BLUNTEST_CORNER = math.radians(15.0)
 """Sides that turn by less meet in no corner."""
@@ -55,7 +56,7 @@ def trace_outlines(centimetres: NDArray[np.int16], resolution: float) -> list[Ou
             polygon = cv2.approxPolyDP(contour, OUTLINE_TOLERANCE, True)[:, 0]
             if len(polygon) > 2:
                 outline = _fitted(contour[:, 0], polygon, shift, resolution)
-                outlines.append(_with_corners(outline, LONGEST_CHAMFER * resolution))
+                outlines.append(_with_corners(outline, max(LONGEST_CHAMFER, LONGEST_CHAMFER_CELLS * resolution)))
     return outlines
 
 
