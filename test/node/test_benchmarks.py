@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 OFTEN = """
 import sys
 from rdflux_ros.node.benchmarks import flight, soak
-flight.WARM_UP, flight.MAP_EVERY, flight.BAD_EVERY, flight.JUMP_EVERY, flight.DEACTIVATE_EVERY = 1, 3, 4, 5, 6
+flight.WARM_UP, flight.MAP_EVERY, flight.BAD_EVERY, flight.JUMP_EVERY, flight.DEACTIVATE_EVERY = 0, 3, 4, 5, 6
 sys.exit(soak.main(sys.argv[1:]))
 """
 
