@@ -98,7 +98,7 @@ class RssiCorrection:
         crossed = np.zeros(x.shape, bool)
         inside = grid.contains(x, y)
         crossed[inside] = changed[grid.cells(x[inside], y[inside])]
-        self._keep(~crossed.any(axis=0))
+        self._keep(np.asarray(~crossed.any(axis=0)))
 
     def use(self, config: MapperConfig) -> None:
         """Follow other settings; measurements are forgotten where these change what they mean."""
