@@ -25,7 +25,8 @@ from rdflux_ros.evaluation.metrics import bootstrap_interval, scores
 from rdflux_ros.flux.loading import load_model
 from rdflux_ros.flux.midpoints import RegionCache
 from rdflux_ros.flux.pipeline import FluxPipeline, StreetsPart
-from rdflux_ros.mapping.mapper import STILL_M, select_device
+from rdflux_ros.mapping.config import STILL_M
+from rdflux_ros.mapping.mapper import select_device
 from rdflux_ros.model.shipped import SHIPPED
 from rdflux_ros.radio.grid import MARGIN_M, WINDOW_M
 

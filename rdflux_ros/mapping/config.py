@@ -7,6 +7,11 @@ from dataclasses import dataclass
 from rdflux_ros.propagation.config import PhysicsConfig
 from rdflux_ros.settings import same, setting
 
+AUTO = "auto"
+"""The word of `reuse_ratio`."""
+STILL_M = 0.5
+"""So near to where it was answered [m] a transmitter's answer is kept by it (`evaluate movement`)."""
+
 
 @dataclass(frozen=True)
 class MapperConfig:
@@ -19,10 +24,11 @@ class MapperConfig:
     reuse_ratio: float | str = setting(
         0.0,
         "share of the denoising that a region's midpoint spares (R), like 0.98; 0: the model's own; auto: all of it "
-        "while nothing has changed and the transmitter is within 0.5 m of where it was answered, else all but one step",
+        f"while nothing has changed and the transmitter is within {STILL_M:g} m of where it was answered, else all but "
+        "one step",
         minimum=0.0,
         maximum=0.99,
-        words=("auto",),
+        words=(AUTO,),
     )
     static_steps: int = setting(
         -1,

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from rdflux_ros.flux.loading import load_model
 from rdflux_ros.flux.pipeline import FluxPipeline, changed
 from rdflux_ros.mapping.batch import Asked, Batch, milliseconds_since
-from rdflux_ros.mapping.config import MapperConfig
+from rdflux_ros.mapping.config import AUTO, STILL_M, MapperConfig
 from rdflux_ros.mapping.inputs import InputError, OccupancyInput, Pose, StreetMap, obstacle_cells
 from rdflux_ros.mapping.regions import Region, RegionTracker, height_at, nearest_region, points_along, spaced
 from rdflux_ros.mapping.rssi_correction import RssiCorrection, check_installed, shifted
@@ -41,14 +41,10 @@ POLITE_BATCH = 2
 """As many as are answered in one pass on a CPU while live poses wait: a larger one keeps them longer than it saves."""
 STALE_S = 10.0
 """Poses farther apart tell nothing of the speed [s]."""
-STILL_M = 0.5
-"""So near to where it was answered [m] a transmitter's answer is kept by `reuse_ratio: auto` (`evaluate movement`)."""
 DEVICE_RETRY_S = 10.0
 """A GPU that is missing or was lost is looked for again after so long [s]."""
 REMEMBERED = 32
 """Regions whose obstacle cells are."""
-AUTO = "auto"
-"""The word of `reuse_ratio`."""
 MAIN = "pose"
 """Name of the track of the one transmitter that most maps have."""
 

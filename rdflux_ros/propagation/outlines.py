@@ -48,7 +48,7 @@ def trace_outlines(centimetres: NDArray[np.int16], resolution: float) -> list[Ou
     """Outlines of all roofs of [N, N] building heights [cm], 0 = free, in cells of `resolution` [m]."""
     outlines = []
     roofs, boxes = _roofs(centimetres, resolution)
-    for number, (left, top, width, height) in enumerate(boxes):
+    for number, (left, top, width, height) in enumerate(boxes, 1):
         box = roofs[top : top + height, left : left + width] == number
         contours, _ = cv2.findContours(box.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
         shift = np.array([left + 0.5, top + 0.5]) - MARGIN_M / resolution
@@ -61,18 +61,17 @@ def trace_outlines(centimetres: NDArray[np.int16], resolution: float) -> list[Ou
 
 
 def _roofs(centimetres: NDArray[np.int16], resolution: float) -> tuple[NDArray[np.integer], NDArray[np.integer]]:
-    """Number of each cell's roof [N, N], -1 = free, and x, y, width and height of their boxes [R, 4] [cells]."""
+    """Number of each cell's roof [N, N] from 1 on, 0 = free; x, y, width, height of their boxes [R, 4] [cells]."""
     step = 100 * resolution * math.tan(STEEPEST_ROOF)
     occupied = centimetres > 0
     # a grid of twice the cells holds the neighbours' links between them
     linked = np.zeros([2 * side - 1 for side in centimetres.shape], np.uint8)
     linked[::2, ::2] = occupied
-    heights = centimetres.astype(np.int32)
-    linked[1::2, ::2] = occupied[1:] & occupied[:-1] & (abs(np.diff(heights, axis=0)) < step)
-    linked[::2, 1::2] = occupied[:, 1:] & occupied[:, :-1] & (abs(np.diff(heights, axis=1)) < step)
+    linked[1::2, ::2] = occupied[1:] & occupied[:-1] & (abs(np.diff(centimetres, axis=0)) < step)
+    linked[::2, 1::2] = occupied[:, 1:] & occupied[:, :-1] & (abs(np.diff(centimetres, axis=1)) < step)
     _, labels, boxes, _ = cv2.connectedComponentsWithStats(linked, connectivity=4, ltype=cv2.CV_32S)
     corner_and_size = np.concatenate([boxes[1:, :2] // 2, (boxes[1:, 2:4] + 1) // 2], 1)
-    return np.asarray(labels, np.int32)[::2, ::2] - 1, corner_and_size.astype(np.int32)
+    return np.asarray(labels, np.int32)[::2, ::2], corner_and_size.astype(np.int32)
 
 
 def _fitted(

@@ -14,7 +14,7 @@ from rdflux_ros.data.radiomapseer import RadioMapSeer
 from rdflux_ros.evaluation.evaluate import main
 from rdflux_ros.evaluation.methods import Split
 from rdflux_ros.evaluation.movement import DISTANCES_M, displaced, summarise_movement
-from rdflux_ros.mapping.mapper import STILL_M
+from rdflux_ros.mapping.config import STILL_M
 from rdflux_ros.model.tiny import model_file
 
 

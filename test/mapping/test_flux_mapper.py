@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import torch
 
-from rdflux_ros.mapping.config import MapperConfig
+from rdflux_ros.mapping.config import STILL_M, MapperConfig
 from rdflux_ros.mapping.inputs import OccupancyInput, Pose, StreetMap, street_map
-from rdflux_ros.mapping.mapper import STILL_M, RadioMapper
+from rdflux_ros.mapping.mapper import RadioMapper
 from rdflux_ros.mapping.regions import Region
 from rdflux_ros.model import checkpoint
 from rdflux_ros.model.shipped import MissingModelError
