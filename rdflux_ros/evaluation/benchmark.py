@@ -124,7 +124,7 @@ def _parts(
         region = nearest_region(crowd[0].x, crowd[0].y)
         heights = crop(streets, region, mapper.config)
         start = time.perf_counter()
-        facades = trace_facades(heights, streets.grid.resolution, mapper.device)
+        facades = trace_facades(heights, streets.grid.resolution, mapper.device, touched=mapper.config.touched)
         times["walls"].append(1e3 * (time.perf_counter() - start))
         x, y = region.grid.origin_x, region.grid.origin_y
         points = torch.tensor([(p.x - x, p.y - y, p.z) for p in crowd], dtype=torch.float32, device=mapper.device)

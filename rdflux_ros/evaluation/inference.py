@@ -118,7 +118,7 @@ class Inference:
         heights = crop(self._streets, region, config)
         buildings = footprint(self._streets, region, config)
         watch.lap("crop")
-        facades = trace_facades(heights, self._streets.grid.resolution, device)
+        facades = trace_facades(heights, self._streets.grid.resolution, device, touched=config.touched)
         watch.lap("walls")
         free = ~torch.from_numpy(buildings).to(device)[None]
         image = streets_image(mean_heights(facades)[None], ~free)

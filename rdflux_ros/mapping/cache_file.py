@@ -21,8 +21,7 @@ from rdflux_ros.networks.condition import Condition
 from rdflux_ros.propagation.edges import Corners, RoofEdges
 from rdflux_ros.propagation.facades import Facades
 
-TABLE = "static_parts_3"
-"""Another number whenever what a row holds, or how it is traced, changes."""
+TABLE = "static_parts"
 COMPRESSION = 1
 """Of zlib: rasters of streets shrink to a fifth at once, and more effort would keep poses waiting."""
 BUSY_S = 1.0
@@ -35,7 +34,8 @@ Content = tuple[Facades, NDArray[np.bool_], StreetsPart | None]
 class CacheFile:
     """A SQLite file of static parts by content key; the least recently used go first.
 
-    A key holds all that shaped a part, so nothing stale is ever found. A process may be killed at any time.
+    A key holds all that shaped a part, the code too, so nothing stale is ever found. A process may be killed at any
+    time.
 
     Parameters
     ----------
@@ -57,16 +57,8 @@ class CacheFile:
             self._database.execute(
                 f"CREATE TABLE IF NOT EXISTS {TABLE} (key TEXT PRIMARY KEY, used INTEGER, content BLOB)"
             )
-            self._drop_older()
         except sqlite3.Error as error:
             raise self._refusal(error) from error
-
-    def _drop_older(self) -> None:
-        """Forget what earlier versions kept."""
-        tables = self._database.execute("SELECT name FROM sqlite_master WHERE name LIKE 'static_parts%'").fetchall()
-        for (name,) in tables:
-            if name != TABLE:
-                self._database.execute(f"DROP TABLE {name}")
 
     def __contains__(self, key: str) -> bool:
         return bool(self._run(f"SELECT 1 FROM {TABLE} WHERE key = ?", key))

@@ -9,6 +9,8 @@ from rdflux_ros.settings import same, setting
 
 AUTO = "auto"
 """The word of `reuse_ratio`."""
+TOUCHED = "touched"
+"""A word of `occupied_cells`."""
 STILL_M = 0.5
 """So near to where it was answered [m] a transmitter's answer is kept by it (`evaluate movement`)."""
 
@@ -93,6 +95,12 @@ class MapperConfig:
     ground_z_m: float = setting(0.0, "z of the ground in the map frame [m]", minimum=-1000.0, maximum=10000.0)
     antenna_offset_z_m: float = setting(0.0, "antenna above the pose [m]", minimum=-100.0, maximum=100.0)
     occupied_threshold: int = setting(65, "occupancy from which a cell is a building", minimum=1, maximum=100)
+    occupied_cells: str = setting(
+        TOUCHED,
+        "what an occupied cell of a map of 0.5 or 1 m says: that a building touches it, as mapping makes it, or that "
+        "its centre is built, as drawing footprints makes it; walls are drawn accordingly",
+        choices=(TOUCHED, "centre"),
+    )
     unknown_is: str = setting("free", "what cells are of which the map says nothing", choices=("free", "occupied"))
     map_max_cells: int = setting(
         50_000_000, "most cells of a map, as it comes and as it is kept", minimum=1, maximum=1_000_000_000
@@ -101,3 +109,8 @@ class MapperConfig:
     cache_file: str = setting("", "file that keeps static parts, so that a restart is warm; empty: none")
     cache_file_size: int = setting(1000, "regions kept in cache_file", minimum=1, maximum=1_000_000)
     reflection_order: int = same(PhysicsConfig, "reflection_order")
+
+    @property
+    def touched(self) -> bool:
+        """Whether a cell of a coarse map is occupied as soon as a building touches it."""
+        return self.occupied_cells == TOUCHED

@@ -360,6 +360,12 @@ class StreetMap:
     extent: Grid
     frame_id: str
 
+    def differs_from(self, other: StreetMap) -> NDArray[np.bool_]:
+        """Cells of `grid` whose height is another one in a map of the same frame; beyond that map all is free."""
+        same = self.grid == other.grid
+        known = other.heights_m if same else _resampled(other.heights_m, other.grid, self.grid, np.float32(0))
+        return np.asarray(known != self.heights_m)
+
 
 def street_map(occupancy: OccupancyInput, config: MapperConfig, height_map: HeightMap | None = None) -> StreetMap:
     """Turn and resample a map onto the axes of the map frame; what is occupied wins.

@@ -228,10 +228,12 @@ class RadioMapper:
     def set_streets(self, street_map: StreetMap) -> None:
         """Answer on this map from now on; only regions whose content changed are prepared again."""
         before = self._streets
-        if before is None or (before.frame_id, before.grid) != (street_map.frame_id, street_map.grid):
+        if before is None or before.frame_id != street_map.frame_id:
             self._rssi.clear()
         elif self._rssi.measurements:
-            self._rssi.forget_through(before.heights_m != street_map.heights_m, street_map.grid)
+            self._rssi.forget_through(street_map.differs_from(before), street_map.grid)
+            if before.grid != street_map.grid:  # buildings that stood where there is no map any more
+                self._rssi.forget_through(before.differs_from(street_map), before.grid)
         self._uncorrected = None
         self._computed.clear()
         self._cars.clear()

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from rdflux_ros.code_digest import STREETS, code_digest
 from rdflux_ros.flux.conditions import mean_heights, streets_image
 from rdflux_ros.flux.midpoints import RegionCache
 from rdflux_ros.flux.pipeline import FluxPipeline, StreetsPart
@@ -137,7 +138,8 @@ class StaticParts:
             seen = self._seen(region)
             noisy = self._flux is not None and self._flux.method.temperature > 0
             place = (region,) if noisy else ()  # noise is anchored to the world
-            key = self._keys[region] = content_key(*seen[:2], *self._shaped_by, *place)
+            shaped_by = code_digest(*STREETS), self._config.occupied_cells, *self._shaped_by
+            key = self._keys[region] = content_key(*seen[:2], *shaped_by, *place)
         hit = True
 
         def make() -> StaticPart:
@@ -186,7 +188,7 @@ class StaticParts:
         similar: StreetsPart | None = None,
     ) -> StaticPart:
         """A part from what a region sees of the streets, its walls traced, the method's steps still to be taken."""
-        facades = trace_facades(heights, resolution, self._device)
+        facades = trace_facades(heights, resolution, self._device, touched=self._config.touched)
         return StaticPart(facades, buildings, self._steps(facades, buildings, window, similar))
 
     def _steps(

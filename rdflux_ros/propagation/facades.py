@@ -14,6 +14,7 @@ from torch import Tensor
 from rdflux_ros.propagation.edges import Corners, Plan, RoofEdges, trace_corners, trace_roof_edges
 from rdflux_ros.propagation.outlines import Array, Outline, trace_outlines
 from rdflux_ros.propagation.raster import LOWEST_BUILDING, cell_index, height_at, receivers
+from rdflux_ros.propagation.sharpening import FINE_M, sharpened
 from rdflux_ros.radio.grid import MARGIN_M, WINDOW_M
 
 SHORTEST_WALL = 1.5
@@ -79,13 +80,17 @@ class Facades:
         return self.nearest_wall.view(-1).index_select(0, index).int()
 
 
-def trace_facades(heights_m: Array, resolution: float, device: torch.device | str = "cpu") -> Facades:
-    """Trace the walls and edges of one region.
+def trace_facades(
+    heights_m: Array, resolution: float, device: torch.device | str = "cpu", *, touched: bool = True
+) -> Facades:
+    """Trace the walls and edges of one region; a raster of 0.5 or 1 m is drawn again at 0.25 m first (`sharpening`).
 
     Parameters
     ----------
     heights_m
         [N, N] heights [m], row 0 = south, with ``N = (256 + 2 * 24) / resolution``; from `HIGHEST_BUILDING` on alike.
+    touched
+        What a cell of such a raster says: that a building touches it, or that its centre is built.
 
     Raises
     ------
@@ -98,6 +103,8 @@ def trace_facades(heights_m: Array, resolution: float, device: torch.device | st
     centimetres = np.rint(np.clip(heights_m, 0.0, HIGHEST_BUILDING) * 100).astype(np.int16)
     centimetres[centimetres < LOWEST_BUILDING * 100] = 0
     centimetres[[0, -1]] = centimetres[:, [0, -1]] = 0
+    if resolution >= 2 * FINE_M:
+        centimetres, resolution = sharpened(centimetres, resolution, touched=touched), FINE_M
     outlines = trace_outlines(centimetres, resolution)
     walls, lines = _walls(outlines)
     heights = torch.from_numpy(centimetres).to(device)

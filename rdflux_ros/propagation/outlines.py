@@ -47,20 +47,27 @@ class Outline:
 def trace_outlines(centimetres: NDArray[np.int16], resolution: float) -> list[Outline]:
     """Outlines of all roofs of [N, N] building heights [cm], 0 = free, in cells of `resolution` [m]."""
     outlines = []
-    roofs, boxes = _roofs(centimetres, resolution)
+    roofs, boxes = roofs_of(centimetres, resolution)
     for number, (left, top, width, height) in enumerate(boxes, 1):
-        box = roofs[top : top + height, left : left + width] == number
-        contours, _ = cv2.findContours(box.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
-        shift = np.array([left + 0.5, top + 0.5]) - MARGIN_M / resolution
-        for contour in contours:
-            polygon = cv2.approxPolyDP(contour, OUTLINE_TOLERANCE, True)[:, 0]
-            if len(polygon) > 2:
-                outline = _fitted(contour[:, 0], polygon, shift, resolution)
-                outlines.append(_with_corners(outline, max(LONGEST_CHAMFER, LONGEST_CHAMFER_CELLS * resolution)))
+        shape = (roofs[top : top + height, left : left + width] == number).astype(np.uint8)
+        outlines += outlined(shape, np.array([left, top]) - MARGIN_M / resolution, resolution)
     return outlines
 
 
-def _roofs(centimetres: NDArray[np.int16], resolution: float) -> tuple[NDArray[np.integer], NDArray[np.integer]]:
+def outlined(shape: NDArray[np.uint8], corner: NDArray[np.float64], resolution: float) -> list[Outline]:
+    """Outlines of one shape [h, w] and of its holes; `corner` is where it begins, x, y [cells]."""
+    contours, _ = cv2.findContours(shape, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    outlines = []
+    for contour in contours:
+        polygon = cv2.approxPolyDP(contour, OUTLINE_TOLERANCE, True)
+        if len(polygon) > 2:
+            around, turns = (np.asarray(points[:, 0], np.int32) for points in (contour, polygon))
+            outline = _fitted(around, turns, corner + 0.5, resolution)
+            outlines.append(_with_corners(outline, max(LONGEST_CHAMFER, LONGEST_CHAMFER_CELLS * resolution)))
+    return outlines
+
+
+def roofs_of(centimetres: NDArray[np.int16], resolution: float) -> tuple[NDArray[np.integer], NDArray[np.integer]]:
     """Number of each cell's roof [N, N] from 1 on, 0 = free; x, y, width, height of their boxes [R, 4] [cells]."""
     step = 100 * resolution * math.tan(STEEPEST_ROOF)
     occupied = centimetres > 0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import inspect
 import json
 import os
 import signal
@@ -20,17 +19,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-import rdflux_ros.flux.conditions
-import rdflux_ros.propagation.diffraction
-import rdflux_ros.propagation.edges
-import rdflux_ros.propagation.facades
-import rdflux_ros.propagation.materials
-import rdflux_ros.propagation.outlines
-import rdflux_ros.propagation.physics_layer
-import rdflux_ros.propagation.profiles
-import rdflux_ros.propagation.raster
-import rdflux_ros.propagation.reflections
-import rdflux_ros.propagation.wedge
+from rdflux_ros.code_digest import GEOMETRY, code_digest
 from rdflux_ros.data.radiomapseer import RadioMapSeer, Sample
 from rdflux_ros.data.transforms import coarsened
 from rdflux_ros.flux.conditions import grey, mean_heights
@@ -45,20 +34,8 @@ MASKS = ("footprint", "cars")
 """What is kept of a scene beside its heights: buildings, and where cars stand if the map has any."""
 SCENES_A_PROCESS = 4
 """Fewer are not worth the start of another process."""
-_SHAPING = (
-    rdflux_ros.flux.conditions,
-    rdflux_ros.propagation.diffraction,
-    rdflux_ros.propagation.edges,
-    rdflux_ros.propagation.facades,
-    rdflux_ros.propagation.materials,
-    rdflux_ros.propagation.outlines,
-    rdflux_ros.propagation.physics_layer,
-    rdflux_ros.propagation.profiles,
-    rdflux_ros.propagation.raster,
-    rdflux_ros.propagation.reflections,
-    rdflux_ros.propagation.wedge,
-)
-"""Another cache is made when one of these modules changes."""
+SHAPING = (*GEOMETRY, "data")
+"""Another cache is made when their code changes."""
 
 
 class PhysicsCache:
@@ -181,12 +158,8 @@ class PhysicsCache:
         return sample if resolution == sample.resolution else coarsened(sample, resolution)
 
     def _fingerprint(self, data: Path) -> str:
-        digest = hashlib.sha256()
-        content = [str(data.resolve()), self.names, PLANES, self._resolutions, self._seed]
-        digest.update(json.dumps(content).encode())
-        for module in _SHAPING:
-            digest.update(inspect.getsource(module).encode())
-        return digest.hexdigest()[:16]
+        content = [str(data.resolve()), self.names, PLANES, self._resolutions, self._seed, code_digest(*SHAPING)]
+        return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
 
     def _array(self, name: str, dtype: type, shape: tuple[int, ...]) -> NDArray[Any]:
         """An array on disk; new ones hold zeros and take room only where written."""

@@ -39,7 +39,7 @@ def heights() -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def gains(heights: np.ndarray) -> PathGains:
-    return PhysicsLayer()(trace_facades(heights, 1.0), torch.tensor(POSITION[None], dtype=torch.float32))
+    return PhysicsLayer()(trace_facades(heights, 1.0, touched=False), torch.tensor(POSITION[None], dtype=torch.float32))
 
 
 def image(gains: PathGains, position: np.ndarray, heights: np.ndarray, cars: np.ndarray) -> dict[str, np.ndarray]:
@@ -95,7 +95,9 @@ def test_turning_then_assembling_is_assembling_then_turning(
 
 def test_streets_of_every_resolution(heights: np.ndarray) -> None:
     fine = np.kron(heights, np.ones((4, 4), np.float32))
-    coarse, finer = (mean_heights(trace_facades(raster, 304 / len(raster))) for raster in (heights, fine))
+    coarse, finer = (
+        mean_heights(trace_facades(raster, 304 / len(raster), touched=False)) for raster in (heights, fine)
+    )
     assert torch.allclose(coarse, torch.from_numpy(heights[24:280, 24:280]))
     assert torch.allclose(coarse, finer)
     half = fine.copy()

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from rdflux_ros.mapping import static_parts
 from rdflux_ros.mapping.cache_file import TABLE
 from rdflux_ros.mapping.config import MapperConfig
 from rdflux_ros.mapping.inputs import InputError, OccupancyInput, Pose, street_map
 from rdflux_ros.mapping.mapper import RadioMapper
 from rdflux_ros.model.tiny import model_file
-from rdflux_ros.propagation.facades import trace_facades
 from rdflux_ros.radio.grid import Grid
 
 POSE = Pose(70.0, 200.0, 30.0)
@@ -66,12 +66,10 @@ def test_the_file_is_bounded_and_can_be_cleared(config: MapperConfig) -> None:
     assert started(config).query(POSE).cache == "miss"
 
 
-def test_what_an_earlier_version_kept_is_forgotten(config: MapperConfig) -> None:
-    with sqlite3.connect(config.cache_file) as database:
-        database.execute("CREATE TABLE static_parts_2 (key TEXT PRIMARY KEY, used INTEGER, content BLOB)")
-    started(config)
-    with sqlite3.connect(config.cache_file) as database:
-        assert database.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall() == [(TABLE,)]
+def test_what_other_code_made_is_not_found(config: MapperConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    started(config).answer(POSE)
+    monkeypatch.setattr(static_parts, "code_digest", lambda *parts: "other")
+    assert started(config).answer(POSE).cache == "miss"
 
 
 def test_a_part_is_found_while_another_process_writes(config: MapperConfig) -> None:
@@ -82,17 +80,6 @@ def test_a_part_is_found_while_another_process_writes(config: MapperConfig) -> N
         other.execute("BEGIN IMMEDIATE")
         assert mapper.answer(POSE).cache == "hit" and not mapper.cache_file_trouble
         other.execute("ROLLBACK")
-
-
-def test_how_walls_are_traced_has_not_changed_under_the_tables_name() -> None:
-    """If this fails, give TABLE another number: files that were made before would be read as if they were current."""
-    heights = np.zeros((608, 608), np.float32)
-    heights[248:288, 128:188] = heights[168:368, 228:238] = 12.0
-    facades = trace_facades(heights, 0.5)
-    shapes = [list(tensor.shape) for tensor in (facades.walls, facades.nearest_wall, facades.corners.within)]
-    assert (TABLE, shapes) == ("static_parts_3", [[8, 4], [1216, 1216], [8, 301]])
-    assert len(facades.corners.seen) == pytest.approx(232_000, rel=0.01)
-    assert len(facades.roof_edges.seen) == pytest.approx(151_382, rel=0.01)
 
 
 @pytest.mark.parametrize("content", ["substr(content, 1, length(content) / 2)", "NULL"])

@@ -184,6 +184,28 @@ def test_what_was_measured_past_streets_that_change_is_forgotten() -> None:
     assert mapper.answer(pose).rssi_measurements == 0
 
 
+def test_a_map_that_grows_keeps_what_was_measured_on_it() -> None:
+    """SLAM moves the map's edges all the time; only what stands in the way of a measurement counts."""
+    config = dataclasses.replace(ON, device="cpu", reflection_order=0)
+
+    def streets(width: int, origin_x: float, *blocks: tuple[float, float]) -> StreetMap:
+        cells = np.zeros((300, width), np.int8)
+        for west, south in blocks:
+            cells[int(south) : int(south) + 10, int(west - origin_x) : int(west - origin_x) + 10] = 100
+        return street_map(OccupancyInput(cells, Grid(width, 300, origin_x=origin_x), "town"), config)
+
+    mapper, pose = RadioMapper(config), Pose(100.0, 100.0, 40.0)
+    mapper.set_streets(streets(260, 0.0, (150.0, 200.0)))
+    mapper.answer(pose)
+    assert mapper.measured(points((150.0, 100.0), (100.0, 150.0), (220.0, 100.0)), dbm(90.0, 3))["used"] == 3
+    mapper.set_streets(streets(400, -64.0, (150.0, 200.0), (-40.0, 95.0)))
+    assert mapper.answer(pose).rssi_measurements == 3
+    mapper.set_streets(streets(420, -64.0, (150.0, 200.0), (180.0, 95.0)))
+    assert mapper.answer(pose).rssi_measurements == 2
+    mapper.set_streets(streets(190, -20.0, (150.0, 200.0)))
+    assert mapper.answer(pose).rssi_measurements == 2, "what was behind the map's edge is not in the way"
+
+
 def test_the_library_is_asked_for_where_it_is_switched_on(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "sklearn.gaussian_process", None)
     RadioMapper(MapperConfig(model="physics"))

@@ -9,7 +9,7 @@ from rdflux_ros.radio.grid import MARGIN_M, WINDOW_M
 
 def streets(*blocks: tuple[float, float, float, float, float], resolution: float = 0.25) -> Facades:
     """Blocks (x0, x1, y0, y1, height) in window coordinates [m]."""
-    return trace_facades(raster(*blocks, resolution=resolution), resolution)
+    return trace_facades(raster(*blocks, resolution=resolution), resolution, touched=False)
 
 
 def raster(*blocks: tuple[float, float, float, float, float], resolution: float = 0.25) -> np.ndarray:

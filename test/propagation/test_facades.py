@@ -23,17 +23,24 @@ def test_a_block_has_four_exact_walls_and_four_corners():
     assert corners.roof.tolist() == pytest.approx([12] * 4) and corners.base.tolist() == [0] * 4
 
 
-@pytest.mark.parametrize("resolution", [0.25, 0.5, 1.0])
+@pytest.mark.parametrize(
+    ("resolution", "touched"), [(0.25, True), (0.5, True), (0.5, False), (1.0, True), (1.0, False)]
+)
 @pytest.mark.parametrize("degrees", [10, 20, 33, 45, 71])
-def test_turned_walls_are_exact_lines(degrees, resolution):
+def test_turned_walls_are_exact_lines(degrees, resolution, touched):
     """The outline may break a wall once where its tracing starts; the long pieces lie where the walls are."""
-    cells = round(304 / resolution)
-    y, x = np.indices((cells, cells)) * resolution - 24 + resolution / 2
+    seen = 0.25 if touched else resolution
+    cells = round(304 / seen)
+    y, x = np.indices((cells, cells)) * seen - 24 + seen / 2
     angle = math.radians(degrees)
     along, across = (x - 128) * math.cos(angle) + (y - 128) * math.sin(angle), (y - 128) * math.cos(angle)
     across -= (x - 128) * math.sin(angle)
     heights = np.where((abs(along) < 40) & (abs(across) < 15), 20.0, 0.0).astype(np.float32)
-    facades = trace_facades(heights, resolution)
+    if touched:
+        side, factor = round(304 / resolution), round(resolution / seen)
+        heights = heights.reshape(side, factor, side, factor).max((1, 3))
+    facades = trace_facades(heights, resolution, touched=touched)
+    assert facades.resolution == 0.25
     length = (facades.walls[:, 2:] - facades.walls[:, :2]).norm(dim=1)
     assert 4 <= len(length) <= (6 if resolution == 0.25 else 8) and length.sum().item() == pytest.approx(220, abs=8)
     lines = facades.lines[length > 20]

@@ -40,7 +40,7 @@ def test_right_below_the_antenna_is_in_sight():
 
 def test_walls_around_the_window_are_hidden_by_what_stands_before_them():
     """Whoever else is in the batch: how far the fan reaches is not the nearest transmitter's affair."""
-    facades = trace_facades(raster((258, 266, 258, 266, 30), resolution=1.0), 1.0)
+    facades = trace_facades(raster((258, 266, 258, 266, 30), resolution=1.0), 1.0, touched=False)
     transmitters = torch.tensor([[128.0, 128.0, 10.0], [1.0, 1.0, 10.0]])
     behind = torch.tensor([142.0])
     for batch in (transmitters[:1], transmitters):
