@@ -50,8 +50,10 @@ def sharpened(centimetres: NDArray[np.int16], resolution: float, *, touched: boo
             left, top, width, height = boxes[label][:4]
             rows, cols = slice(top, top + height), slice(left, left + width)
             shape = (labels[rows, cols] == label).astype(np.uint8)
-            own = np.where(level_of[rows, cols] == level, centimetres[rows, cols], level)
-            _draw(fine, shape, own, (left, top), resolution, standing_out)
+            own = np.where(level_of[rows, cols] == level, centimetres[rows, cols], np.int16(0))
+            around = cv2.dilate(own, np.ones((3, 3), np.uint8))  # a roof goes on to where its walls will be
+            roof = np.where(own > 0, own, np.maximum(around, level))
+            _draw(fine, shape, roof, (left, top), resolution, standing_out)
     return fine
 
 
@@ -73,9 +75,9 @@ def _draw(
         cv2.fillPoly(canvas, fixed, 1, shift=FRACTION_BITS)  # even-odd: holes stay free
     inside = canvas[SUBCELLS // 2 :: SUBCELLS, SUBCELLS // 2 :: SUBCELLS] > 0
     thin = _thin(shape) if polygons else shape > 0
-    around, cell = ((one, one), (one, one)), np.ones((factor, factor), np.int16)
-    inside |= np.kron(np.pad(thin, around), cell) > 0
-    raised = np.where(inside, np.kron(np.pad(heights, around, mode="edge"), cell), 0)
+    inside |= np.kron(np.pad(thin, one), np.ones((factor, factor), bool))
+    slopes = np.pad(heights, one, mode="edge")
+    raised = np.where(inside, cv2.resize(slopes, inside.shape[::-1], interpolation=cv2.INTER_LINEAR), 0)
     left, top = corner
     row, col = (top - one) * factor, (left - one) * factor
     south, west = max(-row, 0), max(-col, 0)
