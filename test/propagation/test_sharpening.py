@@ -40,7 +40,7 @@ def test_what_is_higher_stands_on_what_is_lower() -> None:
     fine = sharpened(coarse, 1.0, touched=True)
     inner = fine[408:552, 408:712]
     assert set(np.unique(fine)) == {0, 600, 1000, 3000} and (inner > 0).all()
-    assert abs(int((fine == 3000).sum()) * FINE_M**2 / (19.25 * 19.25) - 1) < 0.02
+    assert abs(int((fine == 3000).sum()) * FINE_M**2 / (19.25 * 19.25) - 1) < 0.05
 
 
 def test_a_courtyard_stays_open_and_thin_walls_stay_whole() -> None:
