@@ -5,7 +5,7 @@ from __future__ import annotations
 import array
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import yaml
 from numpy.typing import ArrayLike, NDArray
 
 from rdflux_ros.mapping.config import MapperConfig
+from rdflux_ros.propagation.sharpening import COARSE_M, finer_by, sharpened
 from rdflux_ros.radio.grid import Grid
 from rdflux_ros.settings import SettingError
 
@@ -368,12 +369,12 @@ class StreetMap:
 
 
 def street_map(occupancy: OccupancyInput, config: MapperConfig, height_map: HeightMap | None = None) -> StreetMap:
-    """Turn and resample a map onto the axes of the map frame; what is occupied wins.
+    """Turn and resample a map onto the axes of the map frame.
 
-    The walls keep the resolution of the height map, or else of the occupancy grid, within 0.25 to 1 m. Where the
-    height map covers, its outline and heights rule; occupied cells outside it, and connected occupied cells none of
-    which has a height, are `building_height_m` high. The 1 m cells without value follow the occupancy grid where it
-    says something.
+    The walls keep the resolution of the height map, or else of the occupancy grid, within 0.25 to 1 m, and their place
+    (`_built`). Where the height map covers, its outline and heights rule; occupied cells outside it, and connected
+    occupied cells none of which has a height, are `building_height_m` high. The 1 m cells without value follow the
+    occupancy grid where it says something; what is occupied wins there.
 
     Raises
     ------
@@ -381,13 +382,14 @@ def street_map(occupancy: OccupancyInput, config: MapperConfig, height_map: Heig
         ``map_too_large``: the map or the raster exceeds `map_max_cells`.
     """
     _check_cells("has", occupancy.grid, config)
-    state = _state(occupancy, config)
+    own_state = _state(occupancy, config)
     grid = _raster_grid(occupancy.grid, height_map.grid if height_map else None)
     _check_cells("needs", grid, config)
-    state = _resampled(state, occupancy.grid, grid, np.uint8(_UNKNOWN))
+    state = _resampled(own_state, occupancy.grid, grid, np.uint8(_UNKNOWN))
     occupied = state == _OCCUPIED
     covered = state != _UNKNOWN
-    heights = np.where(occupied, np.float32(config.building_height_m), np.float32(0))
+    built = _built(own_state == _OCCUPIED, occupied, occupancy.grid, grid, config)
+    heights = np.where(built, np.float32(config.building_height_m), np.float32(0))
     building_cells, covered_cells = _per_metre(occupied, grid), _per_metre(covered, grid)
     if height_map is not None:
         known = _resampled(height_map.heights_m, height_map.grid, grid, np.float32(-1))
@@ -478,12 +480,47 @@ def _whole(value: float) -> bool:
     return abs(value - round(value)) < 1e-3
 
 
-def _resampled(values: NDArray, source: Grid, target: Grid, outside: np.generic) -> NDArray:
-    """The source's value at each target cell's centre, and no less than those whose centres lie in the cell."""
+def _built(
+    occupied: NDArray[np.bool_], touched: NDArray[np.bool_], source: Grid, target: Grid, config: MapperConfig
+) -> NDArray[np.bool_]:
+    """Cells of `target` that walls are traced round, where `occupied` ones of the source touch those `touched`.
+
+    Where the rasters differ, a cell is built if its centre is: if all that are touched were, walls would stand out.
+    Nothing vanishes: what is thinner than a cell stays whole. Cells too coarse for their walls to be seen in `target`
+    are drawn again first; where `target` is as coarse, `trace_facades` does it.
+    """
+    if coarse := source.resolution >= COARSE_M > target.resolution:
+        factor = finer_by(source.resolution)
+        occupied = sharpened(occupied.astype(np.int16), source.resolution, touched=config.touched) > 0
+        width, height = source.width * factor, source.height * factor
+        source = replace(source, width=width, height=height, resolution=source.resolution / factor)
+    elif not _turned(source) and source.resolution > target.resolution * (1 - 1e-6):
+        return touched
+    built = _sampled(occupied, source, target, np.False_)
+    _, labels = cv2.connectedComponents(touched.astype(np.uint8), connectivity=4)
+    seen = np.zeros(labels.max() + 1, bool)
+    seen[labels[built]] = True
+    built |= touched & ~seen[labels]
+    return built if coarse else built | (touched & _grown(touched & ~_grown(built)))
+
+
+def _grown(cells: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Cells, and those beside them."""
+    return cv2.dilate(cells.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+
+
+def _sampled(values: NDArray, source: Grid, target: Grid, outside: np.generic) -> NDArray:
+    """The source's value at each target cell's centre."""
     result = np.full(target.shape, outside, values.dtype)
     for rows in _strips(target.height):
         row, col, inside = _cells_of(source, target, rows)
         result[rows][inside] = values[row[inside], col[inside]]
+    return result
+
+
+def _resampled(values: NDArray, source: Grid, target: Grid, outside: np.generic) -> NDArray:
+    """The source's value at each target cell's centre, and no less than those whose centres lie in the cell."""
+    result = _sampled(values, source, target, outside)
     # A source cell of this size has a target's centre in it; a turned one is narrower along the target's axes.
     if source.resolution < target.resolution * (math.sqrt(2) if _turned(source) else 1 - 1e-6):
         for rows in _strips(source.height):

@@ -14,7 +14,7 @@ from torch import Tensor
 from rdflux_ros.propagation.edges import Corners, Plan, RoofEdges, trace_corners, trace_roof_edges
 from rdflux_ros.propagation.outlines import Array, Outline, trace_outlines
 from rdflux_ros.propagation.raster import LOWEST_BUILDING, cell_index, height_at, receivers
-from rdflux_ros.propagation.sharpening import FINE_M, sharpened
+from rdflux_ros.propagation.sharpening import COARSE_M, FINE_M, sharpened
 from rdflux_ros.radio.grid import MARGIN_M, WINDOW_M
 
 SHORTEST_WALL = 1.5
@@ -103,7 +103,7 @@ def trace_facades(
     centimetres = np.rint(np.clip(heights_m, 0.0, HIGHEST_BUILDING) * 100).astype(np.int16)
     centimetres[centimetres < LOWEST_BUILDING * 100] = 0
     centimetres[[0, -1]] = centimetres[:, [0, -1]] = 0
-    if resolution >= 2 * FINE_M:
+    if resolution >= COARSE_M:
         centimetres, resolution = sharpened(centimetres, resolution, touched=touched), FINE_M
     outlines = trace_outlines(centimetres, resolution)
     walls, lines = _walls(outlines)

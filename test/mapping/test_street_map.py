@@ -1,7 +1,9 @@
 """The raster of streets: any resolution, origin and yaw lands in the right place, and heights by their rules."""
 
+import dataclasses
 import math
 
+import cv2
 import numpy as np
 import pytest
 
@@ -78,7 +80,7 @@ def test_a_turned_map_lands_where_it_is(resolution, degrees):
     half = 40 * math.sqrt(2)
     corner = middle + half * np.array([math.cos(yaw - 3 * math.pi / 4), math.sin(yaw - 3 * math.pi / 4)])
     source = drawn(Grid(side, side, resolution, *corner, yaw))
-    found = street_map(source, CONFIG)
+    found = street_map(source, dataclasses.replace(CONFIG, occupied_cells="centre"))
     wrong = (found.heights_m > 0) != true_building(found.grid)
     rim = 2 * (EAST - WEST + NORTH - SOUTH) * resolution  # half a source cell of doubt on either side of the outline
     assert wrong.sum() * found.grid.resolution**2 <= rim / 2 + 1
@@ -100,11 +102,35 @@ def test_half_a_metre_off_the_lattice_what_is_occupied_wins():
 @pytest.mark.parametrize("resolution", [0.25, 0.26, 0.3, 0.35])
 @pytest.mark.parametrize("degrees", [10.0, 45.0])
 def test_no_cell_of_a_turned_map_falls_between_the_cells_of_the_raster(resolution, degrees):
+    """Each is there, or has what is beside it for it."""
     data = np.zeros((30, 30), np.int8)
     data[::3, ::3] = 100
     source = Grid(30, 30, resolution, 5.1, 7.3, math.radians(degrees))
     found = street_map(OccupancyInput(data, source, "map"), CONFIG)
-    assert (found.heights_m[found.grid.cells(*source.centres(*np.nonzero(data)))] > 0).all()
+    built = cv2.dilate(found.heights_m, np.ones((3, 3), np.uint8)) > 0
+    assert built[found.grid.cells(*source.centres(*np.nonzero(data)))].all()
+    assert (found.buildings[found.buildings_grid.cells(*source.centres(*np.nonzero(data)))]).all()
+
+
+@pytest.mark.parametrize("occupied_cells", ["touched", "centre"])
+@pytest.mark.parametrize(
+    ("resolution", "degrees", "east"),
+    [(0.05, 0, 0.0), (0.05, 17, 0.0), (0.2, 17, 0.0), (1, 17, 0.0), (1, 0, 0.3), (0.6, 0, 0.0)],
+)
+def test_walls_stand_where_they_stand_in_the_map(resolution, degrees, east, occupied_cells):
+    """A block of 18 by 12 m, turned against the cells, is neither thicker nor thinner for what the cells say of it."""
+    size = round(40 / resolution)
+    source = Grid(size, size, resolution, -8 + east, -12, math.radians(degrees))
+    touched = occupied_cells == "touched"
+    parts = 10 if touched else 1
+    x, y = Grid(size * parts, size * parts, resolution / parts).centre_mesh()
+    x, y, angle = x - 20.3, y - 19.8, math.radians(20)
+    along, across = x * math.cos(angle) + y * math.sin(angle), y * math.cos(angle) - x * math.sin(angle)
+    built = ((abs(along) < 9) & (abs(across) < 6)).reshape(size, parts, size, parts).any((1, 3))
+    config = dataclasses.replace(CONFIG, occupied_cells=occupied_cells)
+    found = street_map(OccupancyInput(np.where(built, 100, 0).astype(np.int8), source, "map"), config)
+    assert found.grid.resolution == 0.25
+    assert (found.heights_m > 0).sum() / 16 == pytest.approx(18 * 12, rel=0.05)
 
 
 def test_negative_origins_and_cells_of_two_metres():
@@ -192,10 +218,12 @@ def test_walls_take_the_resolution_and_the_outline_of_the_height_map(mixed):
 
 
 def test_buildings_without_a_known_height_take_the_default(mixed):
+    """Their walls stand within the outermost of the 1 m cells that they touch."""
     found, _ = mixed
-    assert (found.heights_m[80:96, 80:96] == 25.0).all()
-    assert (found.heights_m[136:152, 8:24] == 25.0).all()
-    assert (found.heights_m == 25.0).sum() == 2 * 16 * 16
+    for south, west in ((80, 80), (136, 8)):
+        assert (found.heights_m[south + 2 : south + 14, west + 2 : west + 14] == 25.0).all()
+        assert not found.heights_m[south, west : west + 16].any()
+    assert 2 * 12 * 12 < (found.heights_m == 25.0).sum() <= 2 * 14 * 14
 
 
 def test_cells_without_value_follow_the_grid_where_it_says_something(mixed):
