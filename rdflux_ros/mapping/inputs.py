@@ -489,19 +489,20 @@ def _built(
     Nothing vanishes: what is thinner than a cell stays whole. Cells too coarse for their walls to be seen in `target`
     are drawn again first; where `target` is as coarse, `trace_facades` does it.
     """
-    if coarse := source.resolution >= COARSE_M > target.resolution:
+    if source.resolution >= COARSE_M > target.resolution:
         factor = finer_by(source.resolution)
         occupied = sharpened(occupied.astype(np.int16), source.resolution, touched=config.touched) > 0
         width, height = source.width * factor, source.height * factor
         source = replace(source, width=width, height=height, resolution=source.resolution / factor)
-    elif not _turned(source) and source.resolution > target.resolution * (1 - 1e-6):
+        return _sampled(occupied, source, target, np.False_)
+    if not _turned(source) and source.resolution > target.resolution * (1 - 1e-6):
         return touched
     built = _sampled(occupied, source, target, np.False_)
     _, labels = cv2.connectedComponents(touched.astype(np.uint8), connectivity=4)
     seen = np.zeros(labels.max() + 1, bool)
     seen[labels[built]] = True
     built |= touched & ~seen[labels]
-    return built if coarse else built | (touched & _grown(touched & ~_grown(built)))
+    return built | (touched & _grown(touched & ~_grown(built)))
 
 
 def _grown(cells: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -512,6 +513,12 @@ def _grown(cells: NDArray[np.bool_]) -> NDArray[np.bool_]:
 def _sampled(values: NDArray, source: Grid, target: Grid, outside: np.generic) -> NDArray:
     """The source's value at each target cell's centre."""
     result = np.full(target.shape, outside, values.dtype)
+    if source.yaw == target.yaw == 0:  # row and column on their own, many times as fast
+        row, _ = source.cells(*target.centres(np.arange(target.height), 0))
+        _, col = source.cells(*target.centres(0, np.arange(target.width)))
+        rows, cols = (row >= 0) & (row < source.height), (col >= 0) & (col < source.width)
+        result[np.ix_(rows, cols)] = values[row[rows]].take(col[cols], axis=1)
+        return result
     for rows in _strips(target.height):
         row, col, inside = _cells_of(source, target, rows)
         result[rows][inside] = values[row[inside], col[inside]]
