@@ -516,8 +516,8 @@ def _sampled(values: NDArray, source: Grid, target: Grid, outside: np.generic) -
     if source.yaw == target.yaw == 0:  # row and column on their own, many times as fast
         row, _ = source.cells(*target.centres(np.arange(target.height), 0))
         _, col = source.cells(*target.centres(0, np.arange(target.width)))
-        rows, cols = (row >= 0) & (row < source.height), (col >= 0) & (col < source.width)
-        result[np.ix_(rows, cols)] = values[row[rows]].take(col[cols], axis=1)
+        in_row, in_col = (row >= 0) & (row < source.height), (col >= 0) & (col < source.width)
+        result[np.ix_(in_row, in_col)] = values[row[in_row]].take(col[in_col], axis=1)
         return result
     for rows in _strips(target.height):
         row, col, inside = _cells_of(source, target, rows)
