@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+import weakref
 from collections import Counter
 from pathlib import Path
 
@@ -171,15 +172,22 @@ def test_a_first_stage_that_fails_is_replaced_and_tried_again(
     assert mapper.answer(flight(1)[0]).method == "flux", "recovers by itself"
 
 
-def test_memory_that_is_full_is_told_and_recovers(mapper: RadioMapper) -> None:
+def test_memory_that_is_full_is_freed_told_and_recovers(mapper: RadioMapper, monkeypatch: pytest.MonkeyPatch) -> None:
+    held: list[weakref.ref[torch.Tensor]] = []
+    freed: list[bool] = []
+
     def failing(*_: object) -> None:
+        activations = torch.zeros(1)
+        held.append(weakref.ref(activations))
         raise torch.OutOfMemoryError("3 GiB wanted")
 
     pose = flight(1)[0]
     mapper.answer(pose)
+    monkeypatch.setattr("torch.cuda.empty_cache", lambda: freed.append(held[-1]() is None))
     hook = mapper._flux.model.stage("aligned").denoiser.register_forward_pre_hook(failing)  # type: ignore[union-attr]
     found = mapper.answer(pose)
     assert (found.method, found.fallback) == ("physics_fallback", "the network failed: 3 GiB wanted")
+    assert freed == [True], "nothing is freed while something holds it"
     hook.remove()
     assert mapper.answer(pose).method == "flux"
 
