@@ -140,7 +140,7 @@ class Batch:
             for k in ready:
                 how[k] = How("physics_fallback", failure)
             return {}
-        finite = np.isfinite(refined).all(axis=(1, 2))
+        finite = [bool(np.isfinite(values).all()) for values in refined]
         for k, fits in zip(ready, finite, strict=True):
             how[k] = How("flux") if fits else How("physics_fallback", NOT_FINITE)
         return {k: values for k, values, fits in zip(ready, refined, finite, strict=True) if fits}

@@ -172,6 +172,13 @@ def test_a_first_stage_that_fails_is_replaced_and_tried_again(
     assert mapper.answer(flight(1)[0]).method == "flux", "recovers by itself"
 
 
+@pytest.mark.parametrize("name", ["model", "cache_file"])
+def test_a_file_in_nobodys_home_is_no_lost_gpu(name: str) -> None:
+    config = MapperConfig(**{"model": "physics", name: "~nobody-here/file"})  # type: ignore[arg-type]
+    with pytest.raises(SettingError, match=f"{name} = '~nobody-here/file'"):
+        RadioMapper(config, keep_going=True)
+
+
 def test_memory_that_is_full_is_freed_told_and_recovers(mapper: RadioMapper, monkeypatch: pytest.MonkeyPatch) -> None:
     held: list[weakref.ref[torch.Tensor]] = []
     freed: list[bool] = []
