@@ -150,7 +150,7 @@ class Batch:
         cars = self._on_device(self._cars[ready])
         pose = flux.pose_part(gains, self._points[ready], ~(self._on_device(self._buildings[ready]) | cars), cars)
         parts = [static.streets for static in self._statics if static.streets is not None]
-        windows = [(self._asked[k].region.i, self._asked[k].region.j) for k in ready]
+        windows = [self._asked[k].region.window for k in ready]
         if all(part is parts[0] for part in parts):
             grey = flux.answer(parts[0], pose, windows[0], aligned=aligned)
         else:

@@ -149,7 +149,7 @@ class StaticParts:
             part = self._stored(key)
             hit = part is not None
             if part is None:
-                part = self.computed(*(seen or self._seen(region)), (region.i, region.j), self._similar(region))
+                part = self.computed(*(seen or self._seen(region)), region.window, self._similar(region))
                 if part.ready:
                     self._store(key, part)
             return part
@@ -157,7 +157,7 @@ class StaticParts:
         part = self._cache.get_or_compute(key, make)[0]
         if part.failure and time.monotonic() - part.failed_at > RETRY_S:
             part.failure = ""
-            part.steps = self._steps(part.facades, part.buildings, (region.i, region.j), None)
+            part.steps = self._steps(part.facades, part.buildings, region.window, None)
         return part, hit
 
     def has(self, region: Region) -> bool:
