@@ -19,6 +19,7 @@ from rdflux_ros.mapping.regions import Region
 from rdflux_ros.model import checkpoint
 from rdflux_ros.model.shipped import MissingModelError
 from rdflux_ros.model.tiny import random_model
+from rdflux_ros.propagation.physics_layer import PathGains
 from rdflux_ros.radio.grid import Grid
 from rdflux_ros.settings import SettingError
 
@@ -170,6 +171,21 @@ def test_a_first_stage_that_fails_is_replaced_and_tried_again(
     hook.remove()
     time.sleep(0.3)
     assert mapper.answer(flight(1)[0]).method == "flux", "recovers by itself"
+
+
+def test_physics_figures_are_fetched_after_the_networks_work(
+    mapper: RadioMapper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A GPU that is waited for first has nothing queued."""
+    pose, order, gain_db = flight(1)[0], [], PathGains.gain_db
+    mapper.answer(pose)
+    monkeypatch.setattr(PathGains, "gain_db", lambda gains: order.append("physics") or gain_db(gains))
+    denoiser = mapper._flux.model.stage("aligned").denoiser  # type: ignore[union-attr]
+    hook = denoiser.register_forward_pre_hook(lambda *_: order.append("network"))
+    found = mapper.answer(pose)
+    hook.remove()
+    assert order == ["network", "network", "physics"]
+    assert found.latency_ms["physics"] > 0 and found.latency_ms["network"] > 0
 
 
 @pytest.mark.parametrize("name", ["model", "cache_file"])
