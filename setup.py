@@ -72,7 +72,7 @@ setup(
         (f"lib/{NAME}", [f"resource/executables/{name}" for name in EXECUTABLES]),
     ],
     entry_points={"console_scripts": [f"rdflux-{name} = {main}" for name, main in EXECUTABLES.items()]},
-    install_requires=["numpy", "opencv-python-headless", "pyyaml", "safetensors", "torch"],
+    install_requires=["numpy", "opencv-python-headless", "pyyaml", "safetensors", "torch>=2.5"],
     extras_require={
         "correction": ["scikit-learn"],
         "evaluation": EVALUATION,

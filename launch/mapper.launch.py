@@ -12,11 +12,8 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
 SHARE = get_package_share_directory("rdflux_ros")
-OUTPUTS = (
-    "radio_map",
-    *(f"radio_map/{layer}" for layer in ("pathloss", "coverage", "color", "along_path", "server", "stddev", "status")),
-)
-
+OUTPUTS = ("radio_map", "radio_map/color")
+"""Topics of the mapper that rviz/mapper.rviz shows."""
 INPUTS = {
     "map": "the occupancy grid",
     "pose": "PoseStamped",
@@ -29,8 +26,17 @@ INPUTS = {
     "rssi": "measured power",
 }
 """Topics that can be renamed, each by the argument NAME_topic, and what comes on them."""
-FROM_FILE = ("model", "device", "pose_source", "map_yaml", "height_map", "cache_file", "stations", "drones")
-"""Parameters that can be given as arguments; an empty one leaves what params_file says."""
+FROM_FILE = {
+    "model": "model file",
+    "device": "auto, cuda or cpu",
+    "pose_source": "pose, odom or px4",
+    "map_yaml": "map_server map that the mapper loads instead of listening to map",
+    "height_map": "yaml of the buildings' heights",
+    "cache_file": "file that keeps known regions",
+    "stations": "fixed base stations 'x y z; x y z'",
+    "drones": "topics of further transmitters' poses",
+}
+"""Parameters that can be given as arguments, and what they are; an empty one leaves what params_file says."""
 
 ARGUMENTS = (
     DeclareLaunchArgument(
@@ -38,25 +44,9 @@ ARGUMENTS = (
         default_value=os.path.join(SHARE, "config", "mapper.yaml"),
         description="parameters; those of config/mapper.yaml are the defaults, described and with their bounds",
     ),
-    DeclareLaunchArgument("model", default_value="", description="model file; empty: as in params_file"),
-    DeclareLaunchArgument("device", default_value="", description="auto, cuda or cpu; empty: as in params_file"),
-    DeclareLaunchArgument("pose_source", default_value="", description="pose, odom or px4; empty: as in params_file"),
-    DeclareLaunchArgument(
-        "map_yaml",
-        default_value="",
-        description="map_server map that the mapper loads instead of listening to map; empty: as in params_file",
-    ),
-    DeclareLaunchArgument(
-        "height_map", default_value="", description="yaml of the buildings' heights; empty: as in params_file"
-    ),
-    DeclareLaunchArgument(
-        "cache_file", default_value="", description="file that keeps known regions; empty: as in params_file"
-    ),
-    DeclareLaunchArgument(
-        "stations", default_value="", description="fixed base stations 'x y z; x y z'; empty: as in params_file"
-    ),
-    DeclareLaunchArgument(
-        "drones", default_value="", description="topics of further transmitters' poses; empty: as in params_file"
+    *(
+        DeclareLaunchArgument(name, default_value="", description=f"{what}; empty: as in params_file")
+        for name, what in FROM_FILE.items()
     ),
     DeclareLaunchArgument(
         "autostart", default_value="true", description="configure and activate at once, whatever params_file says"
@@ -111,7 +101,7 @@ def generate_launch_description() -> LaunchDescription:
         # The file names root topics; in a namespace they are the namespace's.
         remappings=[
             *((f"/{name}", name) for name in OUTPUTS),
-            *((f"/{name}", LaunchConfiguration(f"{name}_topic")) for name in ("map", "pose", "planned_path")),
+            *((f"/{name}", LaunchConfiguration(f"{name}_topic")) for name in ("map", "pose")),
         ],
         parameters=[{"use_sim_time": LaunchConfiguration("use_sim_time")}],
         condition=IfCondition(LaunchConfiguration("rviz")),

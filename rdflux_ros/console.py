@@ -6,6 +6,13 @@ import argparse
 import sys
 from collections.abc import Callable
 
+EXTRAS = {
+    "aiohttp": "view",
+    "rclpy": "kilted",
+    "sklearn": "correction",
+    **dict.fromkeys(("PIL", "matplotlib", "rosbags", "skimage", "tqdm"), "evaluation"),
+}
+"""Which of the package's extras brings a module."""
 USER_ERROR = 2
 INTERRUPTED = 130
 
@@ -19,9 +26,11 @@ def guarded(name: str, command: Callable[[], int], interrupted: str = "") -> int
     try:
         return command()
     except ModuleNotFoundError as error:
-        if (error.name or "").split(".")[0] in ("", "rdflux_ros"):
+        module = (error.name or "").split(".")[0]
+        if module in ("", "rdflux_ros"):
             raise
-        print(f"{name}: {error}; pip install it, or this package's extras evaluation and training", file=sys.stderr)
+        wanted = f"'rdflux_ros[{EXTRAS[module]}]'" if module in EXTRAS else "it"
+        print(f"{name}: {error}; pip install {wanted}", file=sys.stderr)
         return USER_ERROR
     except (ValueError, ImportError, OSError) as error:
         if not isinstance(error, OSError) and not type(error).__module__.startswith("rdflux_ros."):

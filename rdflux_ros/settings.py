@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -77,10 +78,18 @@ def checked(field: dataclasses.Field[Any], value: Any) -> Any:
 def from_mapping(cls: type[T], values: Mapping[str, Any]) -> T:
     """Build a settings dataclass; an unknown key or a value that does not fit is a `SettingError`."""
     fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
-    unknown = sorted(set(values) - set(fields))
+    unknown = sorted(str(key) for key in values if key not in fields)
     if unknown:
         raise SettingError(f"unknown setting {', '.join(unknown)}; known are {', '.join(sorted(fields))}")
     return cls(**{name: checked(fields[name], value) for name, value in values.items()})
+
+
+def expanded(name: str, text: str) -> Path:
+    """The path that a setting names, where ``~`` is a home; `SettingError` where there is no such home."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise SettingError(f"{name} = {text!r}: must be a path; there is no such home directory") from error
 
 
 def checked_instance(settings: Any) -> None:

@@ -12,11 +12,17 @@ def raising(error: BaseException) -> int:
     raise error
 
 
+def missing(module: str) -> ModuleNotFoundError:
+    return ModuleNotFoundError(f"No module named '{module}'", name=module)
+
+
 def test_what_the_user_can_mend_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     for error, said in (
         (SettingError("r = 2:\n at most 1"), "tool: r = 2: at most 1"),
         (FileNotFoundError(2, "No such file", "a.yaml"), "a.yaml"),
-        (ModuleNotFoundError("No module named 'skimage'", name="skimage.metrics"), "extras evaluation"),
+        (missing("skimage.metrics"), "pip install 'rdflux_ros[evaluation]'"),
+        (missing("sklearn"), "pip install 'rdflux_ros[correction]'"),
+        (missing("cv2"), "tool: No module named 'cv2'; pip install it"),
     ):
         assert guarded("tool", lambda error=error: raising(error)) == 2
         written = capsys.readouterr().err
@@ -24,7 +30,7 @@ def test_what_the_user_can_mend_is_one_line(capsys: pytest.CaptureFixture[str]) 
 
 
 def test_faults_of_the_program_are_not_hidden() -> None:
-    for error in (ValueError("x"), ModuleNotFoundError("No module named 'rdflux_ros.x'", name="rdflux_ros.x")):
+    for error in (ValueError("x"), missing("rdflux_ros.x")):
         with pytest.raises(type(error)):
             guarded("tool", lambda error=error: raising(error))
 

@@ -1,11 +1,12 @@
 """Settings: what fits is taken, anything else is refused with its name and its range."""
 
 from dataclasses import dataclass, fields
+from pathlib import Path
 
 import pytest
 
 from rdflux_ros.mapping.config import MapperConfig
-from rdflux_ros.settings import SettingError, allowed, from_mapping, setting
+from rdflux_ros.settings import SettingError, allowed, expanded, from_mapping, setting
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,18 @@ def test_what_does_not_fit_is_refused_by_name_and_range(key, value, says):
 def test_unknown_key_is_refused_and_the_known_ones_are_named():
     with pytest.raises(SettingError, match=r"unknown setting speed.*device.*rate"):
         from_mapping(Example, {"speed": 1})
+
+
+def test_keys_that_are_no_text_are_refused_too():
+    with pytest.raises(SettingError, match="unknown setting 2, True, speed; known"):
+        from_mapping(Example, {True: 2.0, "speed": 1, 2: 3})
+
+
+def test_a_path_at_home_is_expanded_and_one_at_nobodys_refused_by_name():
+    assert expanded("model", "~/flux") == Path.home() / "flux"
+    assert expanded("model", "flux") == Path("flux")
+    with pytest.raises(SettingError, match=r"model = '~nobody-here/flux': must be a path; there is no such home"):
+        expanded("model", "~nobody-here/flux")
 
 
 @pytest.mark.parametrize("field", fields(MapperConfig), ids=lambda field: field.name)

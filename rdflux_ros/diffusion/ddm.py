@@ -88,9 +88,7 @@ def signal_share(t: Time) -> Time:
     return (1 - t) / _variance(t) ** 0.5
 
 
-def trajectory(
-    predict: Predictor, z: Tensor, schedule: Schedule, noise: Noise, *, drift_from_jump: bool = False
-) -> Iterator[Tensor]:
+def trajectory(predict: Predictor, z: Tensor, schedule: Schedule, noise: Noise) -> Iterator[Tensor]:
     """The latents after each step of the schedule, computed one at a time as they are asked for (R eq. 8-21).
 
     Parameters
@@ -99,20 +97,16 @@ def trajectory(
         Latents at the schedule's first time.
     noise
         Called for each step but one that ends at 0.
-    drift_from_jump
-        Replace C by minus the one-jump estimate, as RadioDiff's code does; nothing changes with one output.
     """
     for step, (t, t_next) in enumerate(pairwise(schedule)):
         drift, epsilon = predict(z, t)
-        if drift_from_jump:
-            drift = -one_jump(z, drift, epsilon, t)
         z = reverse_step(z, drift, epsilon, t, t_next, noise(step) if t_next > 0 else None)
         yield z
 
 
-def sample(predict: Predictor, z: Tensor, schedule: Schedule, noise: Noise, *, drift_from_jump: bool = False) -> Tensor:
+def sample(predict: Predictor, z: Tensor, schedule: Schedule, noise: Noise) -> Tensor:
     """The latents at the schedule's last time; parameters as `trajectory`."""
-    for state in trajectory(predict, z, schedule, noise, drift_from_jump=drift_from_jump):
+    for state in trajectory(predict, z, schedule, noise):
         z = state
     return z
 

@@ -14,6 +14,7 @@ from rdflux_ros.model.config import MethodConfig
 from rdflux_ros.model.radio_model import RadioModel
 from rdflux_ros.model.shipped import PHYSICS, model_path
 from rdflux_ros.networks.autoencoder import MissingExtraError
+from rdflux_ros.settings import SettingError
 
 
 @dataclass(frozen=True)
@@ -46,15 +47,17 @@ def load_model(name: str, device: torch.device) -> LoadedModel | None:
 
     Raises
     ------
-    MissingModelError, CheckpointError, SettingError
-        There is no such file, it cannot be used here, or its condition images are not those assembled here.
+    MissingModelError, CheckpointError
+        There is no such file, or it cannot be used here.
+    SettingError
+        There is no such home directory.
     """
     if name == PHYSICS:
         return None
     path = model_path(name)
     try:
         model, found = checkpoint.load(path)
-    except MissingExtraError as error:
+        check_channels(model.config)
+    except (MissingExtraError, SettingError) as error:
         raise checkpoint.CheckpointError(f"{path}: {error}") from error
-    check_channels(model.config)
     return LoadedModel(path, found.digest, model.to(device))

@@ -27,8 +27,6 @@ class RegionCache(Generic[T]):
         if capacity < 1:
             raise ValueError(f"capacity = {capacity}: must be at least 1")
         self.capacity = capacity
-        self.hits = 0
-        """Answers without a computation."""
         self.misses = 0
         """Computations started."""
         self._entries: OrderedDict[str, Future[T]] = OrderedDict()
@@ -48,8 +46,6 @@ class RegionCache(Generic[T]):
             if entry is None:
                 entry = self._entries[key] = Future()
                 self.misses += 1
-            else:
-                self.hits += 1
             self._entries.move_to_end(key)
         if not hit:
             self._fill(key, entry, compute)
@@ -76,6 +72,6 @@ class RegionCache(Generic[T]):
         return entry.result() if entry is not None and entry.done() and entry.exception() is None else None
 
     def clear(self) -> None:
-        """Forget all entries; the counters stay."""
+        """Forget all entries; the counter stays."""
         with self._lock:
             self._entries.clear()

@@ -133,7 +133,7 @@ class FluxPipeline:
         part. `aligned` says whose second stage will be told. Where the streets are no farther than the threshold from
         those that the midpoint of `similar` was made for (D_env, F eq. 16), it is kept.
         """
-        with torch.inference_mode():
+        with torch.inference_mode(), autocast(self.device):
             image = image.contiguous(memory_format=torch.channels_last)
             condition = self._second(aligned).streets(image).to(torch.float16)
         if similar is not None:
@@ -153,8 +153,8 @@ class FluxPipeline:
     def first_stage(self, image: Tensor, window: Window) -> Iterator[Tensor]:
         """The first stage's latents [1, latents, 64, 64]: the noise it starts from, then those after each step."""
         stage = self.model.stage("static")
-        image = image.contiguous(memory_format=torch.channels_last)
-        condition = stage.condition(stage.streets(image))
+        with autocast(self.device):
+            condition = stage.condition(stage.streets(image.contiguous(memory_format=torch.channels_last)))
         yield from self._states(stage, condition, 1, first_schedule(self.method), window)
 
     def start(self, window: Window) -> Tensor:
@@ -181,36 +181,43 @@ class FluxPipeline:
         `streets` is the part of one region for all poses, or `joined` parts, one for each; `window` likewise.
         """
         condition = self.condition(streets, pose, aligned=aligned)
-        midpoints = streets.midpoint.float().expand(len(pose.dynamics), -1, -1, -1)
-        return self.decoded(self.last_steps(condition, midpoints, window, aligned=aligned), pose)
+        latents = self.last_steps(condition, streets.midpoint.float(), window, aligned=aligned)
+        return self.decoded(latents, pose)
 
     @torch.inference_mode()
     def condition(self, streets: StreetsPart, pose: PosePart, *, aligned: bool = True) -> Condition:
         """What the second stage is told: the region's kept part, and the encoded dynamic image."""
-        return self._second(aligned).condition(streets.condition.to(torch.float32), pose.dynamics)
+        with autocast(self.device):
+            return self._second(aligned).condition(streets.condition.to(torch.float32), pose.dynamics)
 
     @torch.inference_mode()
     def last_steps(self, condition: Condition, midpoints: Tensor, window: Windows, *, aligned: bool = True) -> Tensor:
-        """The second stage alone: z_m to the estimate of z_0, each [B, latents, 64, 64]."""
-        schedule = second_schedule(self.method)
-        times, scale = schedule, 1.0
+        """The second stage alone: z_m [1 or B, latents, 64, 64] to the estimates of z_0 [B, latents, 64, 64]."""
+        times = second_schedule(self.method)
         if aligned:  # relative times make relative noise
-            times, scale = relative(schedule), schedule[0] ** 0.5
+            scale = times[0] ** 0.5
+            times, stage, first = relative(times), SECOND, 0
+        else:  # the chain's own noise
+            scale, stage, first = 1.0, FIRST, reused_steps(self.method.steps, self.method.reuse_ratio) + 1
         predict = predictor(self._second(aligned), condition, aligned=aligned)
-        return ddm.sample(predict, midpoints, times, lambda step: scale * self._noise(window, SECOND, step))
+        midpoints = midpoints.expand(len(condition.stem), -1, -1, -1)
+        with autocast(self.device):  # around all steps: weights are cast once
+            return ddm.sample(predict, midpoints, times, lambda step: scale * self._noise(window, stage, first + step))
 
     @torch.inference_mode()
     def decoded(self, latents: Tensor, pose: PosePart) -> Tensor:
-        """Greys [B, 1, 256, 256] on [0, 1], 0 where a cell has no value."""
+        """Greys [B, 1, 256, 256] on [0, 1], 0 where a cell has no value, NaN where the network's is not finite."""
         answer = self.model.autoencoder.decode(latents)
         if self.method.target == "residual":
             answer = answer + pose.base
-        return answer.clamp(0.0, 1.0) * pose.free
+        return torch.where(answer.isfinite(), answer.clamp(0.0, 1.0), torch.nan) * pose.free
 
     @torch.inference_mode()
     def full(self, image: Tensor, pose: PosePart, window: Window, *, steps: int | None = None) -> Tensor:
         """Greys [B, 1, 256, 256] by the full conditional chain (R), in T steps unless told otherwise."""
-        *_, latents = self.full_chain(self.conditional(image, pose), window, steps=steps)
+        condition = self.conditional(image, pose)
+        with autocast(self.device):  # as in `last_steps`
+            *_, latents = self.full_chain(condition, window, steps=steps)
         return self.decoded(latents, pose)
 
     @torch.inference_mode()
@@ -229,7 +236,8 @@ class FluxPipeline:
     def conditional(self, image: Tensor, pose: PosePart) -> Condition:
         """What the full chain is told, of a static image [1, 2, 256, 256] and B poses."""
         stage = self.model.stage("conditional")
-        return stage.condition(stage.streets(image.contiguous(memory_format=torch.channels_last)), pose.dynamics)
+        with autocast(self.device):
+            return stage.condition(stage.streets(image.contiguous(memory_format=torch.channels_last)), pose.dynamics)
 
     def full_chain(self, condition: Condition, window: Window, *, steps: int | None = None) -> Iterator[Tensor]:
         """The full chain's latents [B, latents, 64, 64]: the noise it starts from, then those after each step."""

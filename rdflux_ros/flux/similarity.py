@@ -7,26 +7,22 @@ import math
 from rdflux_ros.networks.condition import Condition
 
 
-def environment_distance(one: Condition, other: Condition, layer: int = 0) -> float:
-    """D_env(A, B) = √((|K_A - K_B|² + |V_A - V_B|²) / (tokens · channels)) (F eq. 16).
+def environment_distance(one: Condition, other: Condition) -> float:
+    """D_env(A, B) = √((|K_A - K_B|² + |V_A - V_B|²) / (tokens · channels)) (F eq. 16), at the finest attention layer.
 
     Parameters
     ----------
     one, other
         Batches of one; what the streets alone tell a stage (`StreetsPart.condition`, since the midpoint depends on
-        nothing else), or all that it is told, as in the paper.
-    layer
-        Which attention layer's keys and values, counted from the finest. The division makes a threshold independent
-        of its size.
+        nothing else), or all that it is told, as in the paper. The division makes a threshold independent of the
+        layer's size.
 
     Raises
     ------
     ValueError
-        A batch is larger than one, or there is no such layer.
+        A batch is larger than one.
     """
-    if not 0 <= layer < len(one.keys):
-        raise ValueError(f"layer {layer}: the condition has {len(one.keys)}")
-    pairs = [(one.keys[layer], other.keys[layer]), (one.values[layer], other.values[layer])]
+    pairs = [(one.keys[0], other.keys[0]), (one.values[0], other.values[0])]
     if any(len(tensor) != 1 for pair in pairs for tensor in pair):
         raise ValueError("conditions of one environment each are compared, not of a batch")
     squares = sum(float((a.float() - b.float()).square().sum()) for a, b in pairs)

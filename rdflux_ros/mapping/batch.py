@@ -70,8 +70,7 @@ class Batch:
         self._cars = obstacles & ~self._buildings
         self.physics_db: NDArray[np.float32] | None = None
         """[B, 256, 256] the physics layer's pathloss, once it has answered."""
-        self.visible: NDArray[np.bool_] | None = None
-        """[B, 256, 256] cells in line of sight."""
+        self._visible: Tensor | None = None
         self._points = torch.tensor([one.point for one in asked], dtype=torch.float32, device=device)
 
     def answered(
@@ -80,7 +79,8 @@ class Batch:
         """Pathloss [B, 256, 256] dB, NaN where there is no value, and how it was found; times of the parts [ms].
 
         `trouble` says why there is no network where one was asked for. One that fails or whose answer is not finite
-        has the physics layer's in its place.
+        has the physics layer's in its place. A GPU computes behind: what it still has of the physics layer's work to
+        do counts as the network's time.
 
         Raises
         ------
@@ -89,20 +89,30 @@ class Batch:
         """
         start = time.perf_counter()
         gains = self._gains(physics)
-        found = -gains.gain_db().cpu().numpy()
-        self.physics_db, self.visible = found.copy(), gains.visible.cpu().numpy()
         latency["physics"] = milliseconds_since(start)
+        refined: dict[int, NDArray[np.float32]] = {}
         if flux is None:
             how = [How("physics_fallback", trouble) if trouble else How("physics")] * len(self._asked)
         else:
             how = [_pending(static) for static in self._statics]
             start = time.perf_counter()
             if ready := [k for k, static in enumerate(self._statics) if static.streets is not None]:
-                self._refine(flux, aligned, gains, ready, found, how)
+                refined = self._refined(flux, aligned, gains, ready, how)
                 latency["network"] = milliseconds_since(start)
+        start = time.perf_counter()
+        found = -gains.gain_db().cpu().numpy()  # after the network, which a GPU would be kept waiting for
+        self.physics_db, self._visible = found.copy(), gains.visible
+        latency["physics"] += milliseconds_since(start)
+        for k, values in refined.items():
+            found[k] = values
         np.minimum(found, FLOOR_PATHLOSS_DB, out=found)
         found[self._buildings | self._cars] = np.nan
         return found, how
+
+    @property
+    def visible(self) -> NDArray[np.bool_] | None:
+        """[B, 256, 256] cells in line of sight, once the physics layer has answered."""
+        return None if self._visible is None else self._visible.cpu().numpy()
 
     def _gains(self, physics: PhysicsLayer) -> PathGains:
         """The physics layer's answers, those of neighbours in the batch that share their walls in one call."""
@@ -114,39 +124,33 @@ class Batch:
                 runs.append([k])
         return PathGains.joined([physics(self._statics[run[0]].facades, self._points[run]) for run in runs])
 
-    def _refine(
-        self,
-        flux: FluxPipeline,
-        aligned: bool,
-        gains: PathGains,
-        ready: list[int],
-        found: NDArray[np.float32],
-        how: list[How],
-    ) -> None:
-        """Put the method's pathloss in place of the physics layer's where the midpoint is `ready`, in one pass."""
+    def _refined(
+        self, flux: FluxPipeline, aligned: bool, gains: PathGains, ready: list[int], how: list[How]
+    ) -> dict[int, NDArray[np.float32]]:
+        """The method's pathloss [256, 256] dB where the midpoint is `ready`, in one pass; `how` tells who answered."""
+        failure = ""
         try:
-            refined = self._refined(flux, aligned, gains.of(ready), ready)
+            refined = self._by_network(flux, aligned, gains.of(ready), ready)
         except RuntimeError as error:
-            full = isinstance(error, torch.OutOfMemoryError)
-            if self._device.type == "cuda" and not full:
+            if self._device.type == "cuda" and not isinstance(error, torch.OutOfMemoryError):
                 raise
-            if full:
-                torch.cuda.empty_cache()
+            failure = f"{NETWORK_FAILED}: {' '.join(str(error).split())}"
+        if failure:
+            torch.cuda.empty_cache()  # only here, where no traceback holds the network's tensors any more
             for k in ready:
-                how[k] = How("physics_fallback", f"{NETWORK_FAILED}: {' '.join(str(error).split())}")
-            return
-        for k, values in zip(ready, refined, strict=True):
-            if np.isfinite(values).all():
-                found[k], how[k] = values, How("flux")
-            else:
-                how[k] = How("physics_fallback", NOT_FINITE)
+                how[k] = How("physics_fallback", failure)
+            return {}
+        finite = [bool(np.isfinite(values).all()) for values in refined]
+        for k, fits in zip(ready, finite, strict=True):
+            how[k] = How("flux") if fits else How("physics_fallback", NOT_FINITE)
+        return {k: values for k, values, fits in zip(ready, refined, finite, strict=True) if fits}
 
-    def _refined(self, flux: FluxPipeline, aligned: bool, gains: PathGains, ready: list[int]) -> NDArray[np.float32]:
+    def _by_network(self, flux: FluxPipeline, aligned: bool, gains: PathGains, ready: list[int]) -> NDArray[np.float32]:
         """The method's pathloss of those that are ready."""
         cars = self._on_device(self._cars[ready])
         pose = flux.pose_part(gains, self._points[ready], ~(self._on_device(self._buildings[ready]) | cars), cars)
         parts = [static.streets for static in self._statics if static.streets is not None]
-        windows = [(self._asked[k].region.i, self._asked[k].region.j) for k in ready]
+        windows = [self._asked[k].region.window for k in ready]
         if all(part is parts[0] for part in parts):
             grey = flux.answer(parts[0], pose, windows[0], aligned=aligned)
         else:

@@ -405,7 +405,7 @@ class RadioMapper:
         if self.config.reuse_ratio != AUTO or computed is None or computed.method != "flux":
             return None
         there, here = computed.transmitter, asked.transmitter
-        if computed.region != (asked.region.i, asked.region.j) or math.dist(astuple(there), astuple(here)) > STILL_M:
+        if computed.region != asked.region.window or math.dist(astuple(there), astuple(here)) > STILL_M:
             return None
         roofs = {height_at(self._map(), place.x, place.y, self.config) for place in (there, here)}
         if len(roofs) > 1:  # over a roof's edge the view of the streets opens
@@ -554,7 +554,7 @@ class RadioMapper:
                     stamp_ns=one.pose.stamp_ns,
                     frame_id=self._map().frame_id,
                     method=how[k].method,
-                    region=(one.region.i, one.region.j),
+                    region=one.region.window,
                     cache=cache,
                     extrapolated=self._extrapolated(one.transmitter),
                     fallback=how[k].fallback,

@@ -15,7 +15,7 @@ import yaml
 
 from rdflux_ros.console import guarded
 from rdflux_ros.mapping.config import MapperConfig
-from rdflux_ros.settings import SettingError, from_mapping
+from rdflux_ros.settings import SettingError, expanded, from_mapping
 
 if TYPE_CHECKING:
     from rdflux_ros.mapping.inputs import StreetMap
@@ -99,7 +99,7 @@ def _run(args: argparse.Namespace) -> int:
     from rdflux_ros.mapping.inputs import load_height_map, load_occupancy, street_map
     from rdflux_ros.mapping.mapper import RadioMapper
 
-    heights = args.height_map or (Path(values["height_map"]).expanduser() if values.get("height_map") else None)
+    heights = args.height_map or (expanded("height_map", values["height_map"]) if values.get("height_map") else None)
     streets = street_map(load_occupancy(args.map), config, None if heights is None else load_height_map(heights))
     regions = regions_of(streets)
     if args.around is not None:
@@ -119,7 +119,7 @@ def _run(args: argparse.Namespace) -> int:
         if mapper.cache_file_trouble:
             raise SettingError(mapper.cache_file_trouble)
     mapper.close()
-    size = Path(config.cache_file).expanduser().stat().st_size / 2**20
+    size = expanded("cache_file", config.cache_file).stat().st_size / 2**20
     print(
         f"{len(regions)} regions in {config.cache_file} ({size:.0f} MiB): {mapper.regions_prepared} prepared, "
         f"{mapper.regions_loaded} there before, {time.monotonic() - start:.0f} s on {mapper.device}"

@@ -33,6 +33,11 @@ class Region:
         return LATTICE_M * self.i, LATTICE_M * self.j
 
     @property
+    def window(self) -> tuple[int, int]:
+        """(i, j)."""
+        return self.i, self.j
+
+    @property
     def grid(self) -> Grid:
         """The 256 x 256 cells of 1 m that an answer has."""
         x, y = self.centre

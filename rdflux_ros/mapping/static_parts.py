@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Generator
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -20,6 +19,7 @@ from rdflux_ros.mapping.config import MapperConfig
 from rdflux_ros.mapping.inputs import InputError, StreetMap
 from rdflux_ros.mapping.regions import Region, content_key, crop, footprint
 from rdflux_ros.propagation.facades import Facades, trace_facades
+from rdflux_ros.settings import expanded
 
 RETRY_S = 5.0
 """A first stage that failed is tried again after so long [s]."""
@@ -76,12 +76,14 @@ class StaticParts:
     ------
     InputError
         ``cache_file``: it cannot be used; the message names it.
+    SettingError
+        ``cache_file``: there is no such home directory.
     """
 
     def __init__(self, config: MapperConfig, device: torch.device) -> None:
         self._config, self._device = config, device
         self._cache: RegionCache[StaticPart] = RegionCache(config.cache_size)
-        path = Path(config.cache_file).expanduser() if config.cache_file else None
+        path = expanded("cache_file", config.cache_file) if config.cache_file else None
         self._file = None if path is None else CacheFile(path, config.cache_file_size)
         self._flux: FluxPipeline | None = None
         self._shaped_by: tuple[object, ...] = ()
@@ -147,7 +149,7 @@ class StaticParts:
             part = self._stored(key)
             hit = part is not None
             if part is None:
-                part = self.computed(*(seen or self._seen(region)), (region.i, region.j), self._similar(region))
+                part = self.computed(*(seen or self._seen(region)), region.window, self._similar(region))
                 if part.ready:
                     self._store(key, part)
             return part
@@ -155,7 +157,7 @@ class StaticParts:
         part = self._cache.get_or_compute(key, make)[0]
         if part.failure and time.monotonic() - part.failed_at > RETRY_S:
             part.failure = ""
-            part.steps = self._steps(part.facades, part.buildings, (region.i, region.j), None)
+            part.steps = self._steps(part.facades, part.buildings, region.window, None)
         return part, hit
 
     def has(self, region: Region) -> bool:

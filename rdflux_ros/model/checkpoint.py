@@ -8,6 +8,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import torch
@@ -125,7 +126,11 @@ def read_file(path: Path, kind: str) -> File:
     found = _digest(metadata.get("config", ""), weights)
     if found != metadata.get("digest"):
         raise CheckpointError(f"{path}: damaged: digest {found}, written as {metadata.get('digest')}")
-    return File(metadata["config"], weights, found, json.loads(metadata.get("notes", "{}")))
+    try:
+        notes = json.loads(metadata.get("notes", "{}"))
+    except json.JSONDecodeError as error:  # the digest leaves notes out
+        raise CheckpointError(f"{path}: damaged: notes are no JSON ({error})") from error
+    return File(metadata["config"], weights, found, notes)
 
 
 def load(path: Path, digest: str | None = None) -> tuple[RadioModel, Checkpoint]:
@@ -142,7 +147,8 @@ def load(path: Path, digest: str | None = None) -> tuple[RadioModel, Checkpoint]
     try:
         model.load_state_dict(checkpoint.weights)
     except RuntimeError as error:
-        raise CheckpointError(f"{path}: weights do not fit the config ({str(error).splitlines()[0]})") from error
+        *_, why = str(error).splitlines()[:2]  # the first line only says where
+        raise CheckpointError(f"{path}: weights do not fit the config ({shorten(why, 200)})") from error
     return model.eval(), checkpoint
 
 

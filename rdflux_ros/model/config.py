@@ -121,8 +121,11 @@ class DenoiserConfig:
         _counts(self, "widths", length=LEVELS)
         _multiples(self, "widths")
         levels = self.attention_levels
-        if not all(type(level) is int and 0 <= level < LEVELS for level in levels) or list(levels) != sorted({*levels}):
-            raise SettingError(f"attention_levels = {levels!r}: must be rising levels from 0 to {LEVELS - 1}")
+        fit = levels and all(type(level) is int and 0 <= level < LEVELS for level in levels)
+        if not fit or list(levels) != sorted({*levels}):
+            raise SettingError(
+                f"attention_levels = {levels!r}: must be rising levels from 0 to {LEVELS - 1}, one at least"
+            )
         if any(self.widths[level] % self.heads for level in levels):
             raise SettingError(f"heads = {self.heads}: must divide widths = {self.widths} at the attending levels")
 
@@ -172,11 +175,11 @@ def model_config(values: Mapping[str, Any], base: ModelConfig = COMPACT) -> Mode
     sections = dict(values)
     preset = sections.pop("preset", None)
     if preset is not None:
-        if preset not in PRESETS:
+        if not isinstance(preset, str) or preset not in PRESETS:
             raise SettingError(f"preset = {preset!r}: must be one of {', '.join(PRESETS)}")
         base = PRESETS[preset]
     known = [section.name for section in dataclasses.fields(ModelConfig)]
-    unknown = sorted(set(sections) - set(known))
+    unknown = sorted(str(name) for name in sections if name not in known)
     if unknown:
         raise SettingError(f"unknown section {', '.join(unknown)}; known are {', '.join(known)}")
     changes = {name: _changed(name, getattr(base, name), section) for name, section in sections.items()}

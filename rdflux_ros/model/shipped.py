@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from rdflux_ros.settings import expanded
+
 SHIPPED = "shipped"
 """Names the model in ``models/``."""
 PHYSICS = "physics"
@@ -22,9 +24,11 @@ def model_path(name: str) -> Path:
     ------
     MissingModelError
         There is no such file.
+    SettingError
+        There is no such home directory.
     """
     if name != SHIPPED:
-        path = Path(name).expanduser()
+        path = expanded("model", name)
         if not path.is_file():
             raise MissingModelError(f"{path}: no such model file")
         return path

@@ -10,7 +10,6 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
@@ -29,7 +28,7 @@ from rdflux_ros.node import conversions, parameters, qos, view_layers
 from rdflux_ros.node.parameters import NodeConfig, ViewConfig
 from rdflux_ros.node.transforms import Frames, Move
 from rdflux_ros.node.view_server import Layer, ViewServer
-from rdflux_ros.settings import SettingError
+from rdflux_ros.settings import SettingError, expanded
 
 TRACK_STEP_M = 1.0
 """Distance of a track's points [m]."""
@@ -75,7 +74,7 @@ class RadioMapViewNode(Node):
         self._woken = self.create_guard_condition(lambda: None)
         stations = parsed_stations(settings.stations)
         try:
-            occupancy = load_occupancy(Path(settings.map_yaml).expanduser()) if settings.map_yaml else None
+            occupancy = load_occupancy(expanded("map_yaml", settings.map_yaml)) if settings.map_yaml else None
             self._server = ViewServer(settings.host, settings.port)
         except InputError as error:
             raise SettingError(f"map_yaml: {error}") from error

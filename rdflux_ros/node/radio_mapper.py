@@ -31,6 +31,7 @@ from rdflux_ros.node.outputs import Outputs
 from rdflux_ros.node.worker import WORK, Done, Job, Worker
 from rdflux_ros.radio.grid import Grid
 from rdflux_ros.radio.radio_map import MIDPOINT_PENDING, RadioMap
+from rdflux_ros.settings import expanded
 
 STOP_S = 1.0
 """How long the job at hand is waited for when the worker has to stop [s]."""
@@ -146,8 +147,8 @@ class RadioMapperNode(LifecycleNode):
 
     def _start(self) -> None:
         node = self._settings.node
-        heights = load_height_map(Path(node.height_map).expanduser()) if node.height_map else None
-        occupancy = load_occupancy(Path(node.map_yaml).expanduser()) if node.map_yaml else None
+        heights = load_height_map(expanded("height_map", node.height_map)) if node.height_map else None
+        occupancy = load_occupancy(expanded("map_yaml", node.map_yaml)) if node.map_yaml else None
         self._inputs = inputs = Inputs(self, self._settings, self._health)
         self._computing = Computing(self._settings, heights, inputs.mailbox, inputs.poses, inputs.names)
         self._worker = Worker(self._computing.build, inputs.mailbox, self.nudge)

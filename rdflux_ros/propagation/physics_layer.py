@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
-from typing import TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,7 +19,8 @@ from rdflux_ros.propagation.reflections import reflections
 from rdflux_ros.radio.grid import WINDOW_M
 from rdflux_ros.radio.units import FREE_SPACE, RECEIVER_HEIGHT
 
-T = TypeVar("T")
+Part = Callable[[str, Callable[[], Any]], Any]
+"""Does a part of the work, by name."""
 
 
 @dataclass(frozen=True)
@@ -72,14 +73,13 @@ class PhysicsLayer:
         transmitters
             [B, 3] x, y [m] from the window's south-west corner, z [m] above ground.
         """
-        return self.timed(facades, transmitters)[0]
+        return self._gains(facades, transmitters, lambda _, work: work())
 
-    @torch.inference_mode()
     def timed(self, facades: Facades, transmitters: Tensor) -> tuple[PathGains, dict[str, float]]:
         """As a call, with the time of each part [ms]: profiles, diffraction, reflections, local_mean."""
         times: dict[str, float] = {}
 
-        def part(name: str, work: Callable[[], T]) -> T:
+        def part(name: str, work: Callable[[], Any]) -> Any:
             start = time.perf_counter()
             result = work()
             if transmitters.device.type == "cuda":
@@ -87,6 +87,10 @@ class PhysicsLayer:
             times[name] = (time.perf_counter() - start) * 1e3
             return result
 
+        return self._gains(facades, transmitters, part), times
+
+    @torch.inference_mode()
+    def _gains(self, facades: Facades, transmitters: Tensor, part: Part) -> PathGains:
         profiles = part("profiles", lambda: trace_profiles(facades, transmitters))
         bent = part("diffraction", lambda: diffraction(facades, profiles))
         order = self.config.reflection_order
@@ -103,7 +107,7 @@ class PhysicsLayer:
             direct_, mirrored_, bounced_, bent_ = _past_walls(parts, free)
             return PathGains(direct_, bent_, mirrored_, bounced_, lit)
 
-        return part("local_mean", gains), times
+        return part("local_mean", gains)
 
 
 def _neighbourhood(values: Tensor) -> Tensor:

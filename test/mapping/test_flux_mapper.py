@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+import weakref
 from collections import Counter
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from rdflux_ros.mapping.regions import Region
 from rdflux_ros.model import checkpoint
 from rdflux_ros.model.shipped import MissingModelError
 from rdflux_ros.model.tiny import random_model
+from rdflux_ros.propagation.physics_layer import PathGains
 from rdflux_ros.radio.grid import Grid
 from rdflux_ros.settings import SettingError
 
@@ -171,15 +173,44 @@ def test_a_first_stage_that_fails_is_replaced_and_tried_again(
     assert mapper.answer(flight(1)[0]).method == "flux", "recovers by itself"
 
 
-def test_memory_that_is_full_is_told_and_recovers(mapper: RadioMapper) -> None:
+def test_physics_figures_are_fetched_after_the_networks_work(
+    mapper: RadioMapper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A GPU that is waited for first has nothing queued."""
+    pose, order, gain_db = flight(1)[0], [], PathGains.gain_db
+    mapper.answer(pose)
+    monkeypatch.setattr(PathGains, "gain_db", lambda gains: order.append("physics") or gain_db(gains))
+    denoiser = mapper._flux.model.stage("aligned").denoiser  # type: ignore[union-attr]
+    hook = denoiser.register_forward_pre_hook(lambda *_: order.append("network"))
+    found = mapper.answer(pose)
+    hook.remove()
+    assert order == ["network", "network", "physics"]
+    assert found.latency_ms["physics"] > 0 and found.latency_ms["network"] > 0
+
+
+@pytest.mark.parametrize("name", ["model", "cache_file"])
+def test_a_file_in_nobodys_home_is_no_lost_gpu(name: str) -> None:
+    config = MapperConfig(**{"model": "physics", name: "~nobody-here/file"})  # type: ignore[arg-type]
+    with pytest.raises(SettingError, match=f"{name} = '~nobody-here/file'"):
+        RadioMapper(config, keep_going=True)
+
+
+def test_memory_that_is_full_is_freed_told_and_recovers(mapper: RadioMapper, monkeypatch: pytest.MonkeyPatch) -> None:
+    held: list[weakref.ref[torch.Tensor]] = []
+    freed: list[bool] = []
+
     def failing(*_: object) -> None:
+        activations = torch.zeros(1)
+        held.append(weakref.ref(activations))
         raise torch.OutOfMemoryError("3 GiB wanted")
 
     pose = flight(1)[0]
     mapper.answer(pose)
+    monkeypatch.setattr("torch.cuda.empty_cache", lambda: freed.append(held[-1]() is None))
     hook = mapper._flux.model.stage("aligned").denoiser.register_forward_pre_hook(failing)  # type: ignore[union-attr]
     found = mapper.answer(pose)
     assert (found.method, found.fallback) == ("physics_fallback", "the network failed: 3 GiB wanted")
+    assert freed == [True], "nothing is freed while something holds it"
     hook.remove()
     assert mapper.answer(pose).method == "flux"
 

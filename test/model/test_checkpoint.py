@@ -130,7 +130,16 @@ def test_a_setting_that_this_release_does_not_know_is_refused(model, path, monke
 def test_weights_that_do_not_fit_their_config_are_refused(model, path):
     model.config = model_config({"denoiser": {"widths": [16, 16, 16, 16]}}, base=SMALL)
     checkpoint.save(model, path)
-    refused(path, "weights do not fit the config")
+    refused(path, r"weights do not fit the config \(size mismatch for stages\.static\.")
+    model.config = SMALL
+    model.stages["static"].denoiser.extra = torch.nn.Linear(1, 1)
+    checkpoint.save(model, path)
+    refused(path, r"weights do not fit the config \(Unexpected key\(s\).*static\.denoiser\.extra")
+
+
+def test_damaged_notes_are_refused(path):
+    rewritten(path, notes="{")
+    refused(path, "damaged: notes are no JSON")
 
 
 def test_a_failed_write_leaves_the_old_file(model, path):

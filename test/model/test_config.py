@@ -32,6 +32,9 @@ def test_sections_change_what_they_name_and_nothing_else():
     [
         ({"denoser": {}}, r"unknown section denoser.*denoiser"),
         ({"denoiser": {"width": 3}}, r"denoiser: unknown setting width.*widths"),
+        ({True: {}, 1.5: 2}, r"unknown section 1.5, True; known are method"),
+        ({"denoiser": {1: 3}}, r"denoiser: unknown setting 1;"),
+        ({"preset": ["paper"]}, r"preset = \['paper'\].*compact, paper"),
         ({"preset": "tiny"}, r"preset = 'tiny'.*compact, paper"),
         ({"method": 3}, r"method = 3.*section"),
         ({"method": {"reuse_ratio": 0.985}}, r"method: reuse_ratio.*whole steps"),
@@ -43,6 +46,7 @@ def test_sections_change_what_they_name_and_nothing_else():
         ({"denoiser": {"widths": [16, 32, 48, 64.0]}}, r"denoiser: widths.*whole"),
         ({"denoiser": {"widths": [16, 32, 48, 60]}}, r"denoiser: widths.*multiples of 8"),
         ({"denoiser": {"attention_levels": [4]}}, r"denoiser: attention_levels.*0 to 3"),
+        ({"denoiser": {"attention_levels": []}}, r"denoiser: attention_levels = \(\).*0 to 3, one at least"),
         ({"denoiser": {"attention_levels": [3, 2]}}, r"denoiser: attention_levels.*rising"),
         ({"denoiser": {"heads": 5}}, r"denoiser: heads = 5.*divide"),
         ({"denoiser": {"decoders": 3}}, r"denoiser: decoders = 3.*1 to 2"),

@@ -9,6 +9,7 @@ import pytest
 from rdflux_ros.model import checkpoint, shipped
 from rdflux_ros.model.radio_model import STAGES
 from rdflux_ros.model.shipped import SHIPPED, MissingModelError, model_path
+from rdflux_ros.settings import SettingError
 
 MODELS = Path(__file__).parents[2] / "models"
 
@@ -34,6 +35,11 @@ def test_an_installed_package_finds_it_in_its_share(tmp_path: Path, monkeypatch:
     installed.parent.mkdir(parents=True)
     installed.touch()
     assert model_path(SHIPPED) == installed
+
+
+def test_a_file_in_nobodys_home_is_refused() -> None:
+    with pytest.raises(SettingError, match="model = '~nobody-here/flux'"):
+        model_path("~nobody-here/flux")
 
 
 def test_a_file_is_itself_and_a_missing_one_is_named(tmp_path: Path) -> None:
