@@ -20,6 +20,8 @@ COARSE_M = 2 * FINE_M
 """Rasters from here on [m] are worth it."""
 FARTHEST_CORNER = 2.0
 """Two sides meet no farther than this from where the raster's outline turns [m]; else they are joined there."""
+LINES_STAND_OUT = 0.85
+"""By less than the cells that they run through: those at the sides' ends do, where corners are cut (val split)."""
 SHORTEST_THIN = 4
 """One cell wide and so many long [cells], a part of a building is a wall; what is shorter is an oblique wall's step."""
 
@@ -65,7 +67,7 @@ def sharpened(centimetres: NDArray[np.int16], resolution: float, *, touched: boo
 def _drawn(shape: NDArray[np.uint8], resolution: float, *, touched: bool) -> NDArray[np.bool_]:
     """Fine cells [H, W] whose centres are within the sides of a connected shape [h, w]."""
     factor = finer_by(resolution)
-    standing_out = (1 - 1 / factor) * resolution if touched else 0.0
+    standing_out = LINES_STAND_OUT * (1 - 1 / factor) * resolution if touched else 0.0
     outlines = outlined(shape, np.zeros(2), resolution)
     if not outlines:
         return np.kron(shape, np.ones((factor, factor), np.uint8)) > 0
@@ -115,7 +117,7 @@ def _thin(shape: NDArray[np.uint8]) -> NDArray[np.uint8]:
 def _corners(outline: Outline, standing_out: float) -> Array:
     """[V, 2] where the sides [m] meet, moved in from where the raster shows them.
 
-    Its outermost cells stand out by half of `standing_out` [m] on average, along either axis.
+    There they stand out by half of `standing_out` [m] on average, along either axis.
     """
     normals = outline.normals
     offsets = outline.offsets - 0.5 * standing_out * abs(normals).sum(1)
