@@ -188,6 +188,23 @@ class RadioMapSeer:
         """``{scene}_{transmitter}`` of every sample, in order."""
         return [f"{scene}_{k}" for scene, k in self._index]
 
+    @property
+    def positions(self) -> NDArray[np.float64]:
+        """[N, 3] transmitter of every sample: x, y [m] from the window's south-west corner, z [m] above ground."""
+        return np.array([self._position(scene, k) for scene, k in self._index])
+
+    @property
+    def files(self) -> list[Path]:
+        """What the samples are read from."""
+        buildings = ["buildingsWHeight", "surroundings"] if self.has_heights else ["buildings_complete"]
+        folders = buildings + ["cars"] * self.cars
+        scenes = dict.fromkeys(scene for scene, _ in self._index)
+        return [
+            *(self.root / "antenna" / f"{scene}.json" for scene in scenes),
+            *(self.root / "png" / folder / f"{scene}.png" for folder in folders for scene in scenes),
+            *(self._gain / f"{name}.png" for name in self.names),
+        ]
+
     def __len__(self) -> int:
         return len(self._index)
 
