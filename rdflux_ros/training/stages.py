@@ -8,7 +8,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from rdflux_ros.baselines import radiounet
@@ -17,7 +19,7 @@ from rdflux_ros.flux.conditions import DYNAMICS, check_channels
 from rdflux_ros.flux.schedules import second_schedule
 from rdflux_ros.model import checkpoint
 from rdflux_ros.model.card import CardFacts, Figures, model_card
-from rdflux_ros.model.config import ModelConfig
+from rdflux_ros.model.config import MethodConfig, ModelConfig
 from rdflux_ros.model.radio_model import STAGES, RadioModel, parameters
 from rdflux_ros.networks.autoencoder import Autoencoder, KlAutoencoder, SpaceToDepth
 from rdflux_ros.networks.denoiser import Stage
@@ -191,10 +193,21 @@ def _samples(
     ):
         maps = PhysicsCache(cache, data, split, cars=cars, resolutions=resolutions, seed=training.seed)
         rows = spread(len(maps.names), limit)
+        if split == "train":
+            _check_heights(maps.positions[rows, 2], model.method)
         if not maps.fill(rows, stop):
             return None
         found.append(Samples(maps, rows, model, training.seed, training.augment and split == "train", device))
     return found[0], found[1]
+
+
+def _check_heights(z: NDArray[np.float32], method: MethodConfig) -> None:
+    """Transmitters beyond the method's heights above ground [m], which are answered as if within, teach nothing."""
+    low, high = z.min(), z.max()
+    if low < np.float32(method.lowest_z_m):
+        raise TrainingError(f"method.lowest_z_m = {method.lowest_z_m:g}: must be at most {low:g}, the train split's")
+    if high > np.float32(method.highest_z_m):
+        raise TrainingError(f"method.highest_z_m = {method.highest_z_m:g}: must be at least {high:g}, the train split's")
 
 
 def _model(

@@ -205,6 +205,8 @@ def test_another_config_is_no_continuation(
         ("conditional", "training: {map_resolutions: [-1]}", "map_resolutions"),
         ("static", "{}", "train 'conditional' first"),
         ("autoencoder", "{}", "nothing to train"),
+        ("conditional", "model: {method: {lowest_z_m: 20.0}}", "method.lowest_z_m = 20: must be at most 12"),
+        ("radiounet", "model: {method: {highest_z_m: 50.0}}", "method.highest_z_m = 50: must be at least 60"),
     ],
 )
 def test_what_does_not_fit_is_one_line_and_exit_code_2(
