@@ -24,7 +24,7 @@ from torch import nn
 
 from rdflux_ros.model.config import ModelConfig
 from rdflux_ros.training.config import TrainingConfig
-from rdflux_ros.training.denoiser import Objective
+from rdflux_ros.training.denoiser import Objective, seeded
 from rdflux_ros.training.losses import map_nmse
 from rdflux_ros.training.parallel import Ranks
 from rdflux_ros.training.samples import Maps, Samples
@@ -164,7 +164,8 @@ class Trainer:
         for group in self._optimiser.param_groups:
             group["lr"] = rate
         self.network.train()
-        generator = _generator(self.config.seed, self.step, self._ranks.rank)
+        rank = [self._ranks.rank] if self._ranks.rank else []
+        generator = seeded(self.config.seed, self.step, *rank)
         with torch.autocast("cpu", torch.bfloat16, enabled=self.config.bfloat16):
             loss = self._objective.loss(self.network, maps, generator)
         self._optimiser.zero_grad(set_to_none=True)
@@ -199,7 +200,7 @@ class Trainer:
         """Score the average; keep it if it is the best."""
         losses: list[float] = []
         scores: dict[str, list[float]] = {name: [] for name in VALIDATION[3:]}
-        generator = _generator(self.config.seed, -1)
+        generator = seeded(self.config.seed, -1)
         for maps in self._validation.validation(self.config.batch, self._device):
             losses += [float(self._objective.loss(self.average, maps, generator))] * len(maps)
             answers = self._objective.answers(self.average, maps, generator)
@@ -329,11 +330,6 @@ def _step_of(row: str) -> float:
     """Number of the step that a line of a log is about; infinite for a line cut off by a kill."""
     cells = row.split(",")
     return int(cells[0]) if cells[0].isdigit() and len(cells) in (len(LOG), len(VALIDATION)) else math.inf
-
-
-def _generator(seed: int, step: int, rank: int = 0) -> torch.Generator:
-    name = (f"{seed} {step}" + f" {rank}" * (rank > 0)).encode()
-    return torch.Generator().manual_seed(int.from_bytes(hashlib.sha256(name).digest()[:8], "little", signed=True))
 
 
 def _identity(model: ModelConfig, config: TrainingConfig, start: str | None) -> str:

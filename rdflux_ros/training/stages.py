@@ -202,7 +202,7 @@ def _samples(
 
 
 def _check_heights(z: NDArray[np.float32], method: MethodConfig) -> None:
-    """Transmitters beyond the method's heights above ground [m], which are answered as if within, teach nothing."""
+    """Beyond its heights above ground [m] a model answers as if within, so there it must not be trained."""
     low, high = z.min(), z.max()
     if low < np.float32(method.lowest_z_m):
         raise TrainingError(f"method.lowest_z_m = {method.lowest_z_m:g}: must be at most {low:g}, the train split's")
