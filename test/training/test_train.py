@@ -245,7 +245,7 @@ def test_bfloat16_takes_nearly_the_same_steps(
     assert main(arguments("conditional", config, city, tmp_path / "out")) == 0
     half, whole = (column(folder / "conditional" / "log.csv", "loss") for folder in (tmp_path / "out", trained))
     assert half != whole
-    assert half[:4] == pytest.approx(whole[:4], rel=0.02)
+    assert half[:4] == pytest.approx(whole[:4], rel=0.03)
     assert half == pytest.approx(whole, rel=0.3)
 
 
@@ -313,7 +313,7 @@ def test_the_papers_autoencoder_is_trained_and_then_used(city: Path, tmp_path: P
         "  streets: {widths: [8, 8, 8, 8], blocks: 0}\n"
         "  dynamics: {channels: 12, widths: [8, 8, 8, 8], blocks: 0}\n"
         "  denoiser: {widths: [8, 8, 8, 8], heads: 2, attention_levels: [3], fine_width: 0}\n"
-        "training: {steps: 6, batch: 1, warmup: 1, learning_rate: 0.01, ema: 0.5, map_resolutions: [1.0], maps: 2,\n"
+        "training: {steps: 6, batch: 1, warmup: 1, learning_rate: 0.004, ema: 0.5, map_resolutions: [1.0], maps: 2,\n"
         "  cars: false, validation_maps: 1, validation_steps: 1, validate_every: 3}\n"
         "conditional: {steps: 1}\n"
     )
@@ -356,6 +356,16 @@ def test_the_configs_that_come_along_fit(file: str, parameters: float) -> None:
     for what in CONFIGURED:
         model, _ = load_config(path, what)
     assert sum(p.numel() for p in RadioModel(model).parameters()) < parameters
+
+
+def test_the_configs_of_the_last_round_share_one_cache() -> None:
+    from rdflux_ros.training.config import load_config
+
+    folder, shared = Path(__file__).parents[2] / "config", set()
+    for file in ("finetune_aligned.yaml", "radiounet_physics.yaml", "radiounet_published.yaml"):
+        _, training = load_config(folder / file, "aligned" if file.startswith("finetune") else "radiounet")
+        shared.add((training.seed, training.maps, training.cars, training.map_resolutions))
+    assert len(shared) == 1
 
 
 def test_names_agree() -> None:
