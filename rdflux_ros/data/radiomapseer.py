@@ -7,9 +7,9 @@ Two layouts are read:
   centimetres at 0.25 m, the window and 24 m on each side), ``png/cars``, ``gain/static|cars``;
 - *as published* (Yapar et al., RadioMapSeer: 700 maps x 80 transmitters): ``png/buildings_complete``,
   ``png/cars``, ``antenna/{map}.json`` = [[x, y], ...] in pixels with y counted from the south
-  (image row = 255 - y), ``gain/DPM|carsDPM|IRT2|carsIRT2|IRT4|carsIRT4``; buildings are 25 m high and
-  the transmitters stand at 1.5 m. The usual split: 0..699 shuffled by numpy with seed 42, plus 1,
-  the first 500 train, the next 100 val, the last 100 test.
+  (image row = 255 - y), ``gain/DPM|carsDPM`` (its other simulations are not read); buildings are 25 m
+  high and the transmitters stand at 1.5 m. The usual split: 0..699 shuffled by numpy with seed 42,
+  plus 1, the first 500 train, the next 100 val, the last 100 test.
 
 Image files have row 0 in the north; samples have it in the south.
 """
@@ -19,7 +19,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,9 +30,8 @@ PUBLISHED_HEIGHT_M = 25.0
 """Height of every building in RadioMapSeer as published [m]."""
 PUBLISHED_TRANSMITTER_M = 1.5
 """Height of every transmitter in RadioMapSeer as published [m]."""
-SPLITS = ("train", "val", "test")
-
-Split = Literal["train", "val", "test"]
+FARTHEST_M = 1e6
+"""No coordinate is as large [m, or pixels as published]."""
 
 
 class DataError(ValueError):
@@ -137,8 +136,6 @@ class RadioMapSeer:
         ``train``, ``val`` or ``test``.
     cars
         The maps with cars on the streets, with their cars, instead of those without.
-    simulation
-        Which of the published simulations: ``DPM``, ``IRT2``, ``IRT4``; unused with heights.
 
     Raises
     ------
@@ -146,7 +143,7 @@ class RadioMapSeer:
         The folder has neither layout, the split is missing or nothing of it is there.
     """
 
-    def __init__(self, root: Path | str, split: str = "test", *, cars: bool = False, simulation: str = "DPM") -> None:
+    def __init__(self, root: Path | str, split: str = "test", *, cars: bool = False) -> None:
         self.root, self.split, self.cars = Path(root), split, cars
         if not self.root.is_dir():
             raise DataError(f"{self.root}: no such folder")
@@ -156,7 +153,7 @@ class RadioMapSeer:
             splits = read_json(self.root / "split.json")
         elif (self.root / "png" / "buildings_complete").is_dir():
             self.has_heights = False
-            self._gain = self.root / "gain" / (f"cars{simulation}" if cars else simulation)
+            self._gain = self.root / "gain" / ("carsDPM" if cars else "DPM")
             splits = published_split()
         else:
             raise DataError(f"{self.root}: neither split.json nor png/buildings_complete, so no layout known here")
@@ -164,7 +161,7 @@ class RadioMapSeer:
             raise DataError(f"{self.root}: no split {split!r}")
         if not self._gain.is_dir():
             raise DataError(f"{self._gain}: no such folder")
-        self._antennas: dict[str, list[list[float]]] = {}
+        self._antennas: dict[str, NDArray[np.float64]] = {}
         self._index: list[tuple[str, int]] = []
         for scene in map(str, splits[split]):
             self._add_scene(scene)
@@ -178,9 +175,9 @@ class RadioMapSeer:
             return
         antennas = read_json(path)
         length = 3 if self.has_heights else 2
-        if not isinstance(antennas, list) or any(not isinstance(a, list) or len(a) < length for a in antennas):
-            raise DataError(f"{path}: expected a list of [{'x, y, z' if self.has_heights else 'x, y'}]")
-        self._antennas[scene] = antennas
+        if not isinstance(antennas, list) or not all(_is_point(entry, length) for entry in antennas):
+            raise DataError(f"{path}: expected a list of [{'x, y, z' if self.has_heights else 'x, y'}], in numbers")
+        self._antennas[scene] = np.array([entry[:length] for entry in antennas], np.float64)
         there = [k for k in range(len(antennas)) if (self._gain / f"{scene}_{k}.png").is_file()]
         if self.has_heights and not self.cars and len(there) < len(antennas):
             raise DataError(f"{self._gain}: {len(antennas)} transmitters of {scene}, but {len(there)} maps")
@@ -190,6 +187,23 @@ class RadioMapSeer:
     def names(self) -> list[str]:
         """``{scene}_{transmitter}`` of every sample, in order."""
         return [f"{scene}_{k}" for scene, k in self._index]
+
+    @property
+    def positions(self) -> NDArray[np.float64]:
+        """[N, 3] transmitter of every sample: x, y [m] from the window's south-west corner, z [m] above ground."""
+        return np.array([self._position(scene, k) for scene, k in self._index])
+
+    @property
+    def files(self) -> list[Path]:
+        """What the samples are read from."""
+        buildings = ["buildingsWHeight", "surroundings"] if self.has_heights else ["buildings_complete"]
+        folders = buildings + ["cars"] * self.cars
+        scenes = dict.fromkeys(scene for scene, _ in self._index)
+        return [
+            *(self.root / "antenna" / f"{scene}.json" for scene in scenes),
+            *(self.root / "png" / folder / f"{scene}.png" for folder in folders for scene in scenes),
+            *(self._gain / f"{name}.png" for name in self.names),
+        ]
 
     def __len__(self) -> int:
         return len(self._index)
@@ -217,11 +231,9 @@ class RadioMapSeer:
         return image
 
     def _position(self, scene: str, k: int) -> NDArray[np.float64]:
-        values = [float(value) for value in self._antennas[scene][k]]
-        if self.has_heights:
-            return np.array(values[:3])
+        place = self._antennas[scene][k]
         # Published positions are pixels; the antenna stands in the middle of its pixel.
-        return np.array([values[0] + 0.5, values[1] + 0.5, PUBLISHED_TRANSMITTER_M])
+        return place.copy() if self.has_heights else np.array([*(place + 0.5), PUBLISHED_TRANSMITTER_M])
 
     def _heights(self, scene: str) -> NDArray[np.float32]:
         if self.has_heights:
@@ -247,3 +259,12 @@ class RadioMapSeer:
             return np.zeros((WINDOW_M, WINDOW_M), bool)
         path = self.root / "png" / "cars" / f"{scene}.png"
         return self._window(read_image(path).astype(np.float32), path) > 0
+
+
+def _is_point(entry: Any, length: int) -> bool:
+    """A list that begins with `length` coordinates; NaN is none."""
+    return (
+        isinstance(entry, list)
+        and len(entry) >= length
+        and all(type(value) in (int, float) and abs(value) < FARTHEST_M for value in entry[:length])
+    )

@@ -24,13 +24,9 @@ class Reconstruction(Objective):
     def __init__(self, autoencoder: KlAutoencoder, training: TrainingConfig, *, residual: bool) -> None:
         self.network, self._residual, self._weight = autoencoder, residual, training.divergence_weight
 
-    def target(self, maps: Maps) -> Tensor:
-        """What is reconstructed, [B, 1, 256, 256]."""
-        return maps.truth - maps.base if self._residual else maps.truth
-
     def loss(self, network: nn.Module, maps: Maps, generator: torch.Generator) -> Tensor:
         assert isinstance(network, KlAutoencoder)
-        target = self.target(maps)
+        target = maps.target(self._residual)
         shape = (len(maps), network.latent_channels, LATENT_SIZE, LATENT_SIZE)
         noise = torch.randn(shape, generator=generator).to(target.device)
         with torch.autocast(target.device.type, torch.bfloat16, enabled=target.device.type == "cuda"):
@@ -40,5 +36,5 @@ class Reconstruction(Objective):
 
     def answers(self, network: nn.Module, maps: Maps, generator: torch.Generator) -> Tensor | None:
         assert isinstance(network, Autoencoder)
-        rebuilt = network.maps(network.raw_latents(self.target(maps)))
-        return rebuilt + maps.base if self._residual else rebuilt
+        rebuilt = network.maps(network.raw_latents(maps.target(self._residual)))
+        return maps.greys(rebuilt, self._residual)

@@ -9,7 +9,7 @@ from rdflux_ros.baselines.radiounet import RadioUNet
 from rdflux_ros.flux.pipeline import autocast
 from rdflux_ros.training.config import TrainingConfig
 from rdflux_ros.training.denoiser import Objective
-from rdflux_ros.training.losses import map_nmse
+from rdflux_ros.training.losses import mean_nmse
 from rdflux_ros.training.samples import Maps
 
 
@@ -31,7 +31,7 @@ class Regression(Objective):
 
     def _loss(self, answer: Tensor, maps: Maps) -> Tensor:
         error = torch.where(maps.free, answer - maps.truth, 0.0).square().mean()
-        return error + self._map_weight * map_nmse(answer, maps.truth, maps.free).nan_to_num(0.0, 0.0, 0.0).mean()
+        return error + self._map_weight * mean_nmse(answer, maps.truth, maps.free)
 
     @staticmethod
     def _both(network: nn.Module, maps: Maps) -> tuple[Tensor, Tensor]:

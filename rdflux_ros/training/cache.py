@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 
 from rdflux_ros.code_digest import GEOMETRY, code_digest
-from rdflux_ros.data.radiomapseer import RadioMapSeer, Sample
+from rdflux_ros.data.radiomapseer import DataError, RadioMapSeer, Sample
 from rdflux_ros.data.transforms import coarsened
 from rdflux_ros.flux.conditions import grey, mean_heights
 from rdflux_ros.machine import usable_cores
@@ -50,8 +50,10 @@ class PhysicsCache:
         ``{scene}_{transmitter}``, with ``_cars`` where the map has cars; sorted by scene.
     scene_of
         [N] number of each map's scene.
-    planes, positions
-        [N, 6, 256, 256] uint8 (`PLANES`) and [N, 3] float32 x, y, z [m].
+    planes
+        [N, 6, 256, 256] uint8 (`PLANES`).
+    positions
+        [N, 3] float32 x, y, z [m]; in memory, and known before anything is filled.
     heights_cm, masks
         [S, 256, 256] uint16 mean heights [cm] and [S, 2, 256, 256] uint8 (`MASKS`).
 
@@ -71,17 +73,18 @@ class PhysicsCache:
         entries = [(name.rpartition("_")[0], name, part, k) for part in parts for k, name in enumerate(part.names)]
         entries.sort(key=lambda entry: (entry[0], int(entry[1].rpartition("_")[2]), entry[2].cars))
         self._entries = [(part, k) for _, _, part, k in entries]
+        positions = {part: part.positions for part in parts}
+        self.positions = np.array([positions[part][k] for part, k in self._entries], np.float32)
         self._resolutions, self._seed = tuple(resolutions), seed
         self.names = [name + "_cars" * part.cars for _, name, part, _ in entries]
         scenes = sorted({scene for scene, *_ in entries})
         number = {scene: k for k, scene in enumerate(scenes)}
         self.scenes = scenes
         self.scene_of = np.array([number[scene] for scene, *_ in entries])
-        self.folder = folder / f"{split}-{self._fingerprint(data)}"
+        self.folder = folder / f"{split}-{self._fingerprint(data, parts)}"
         self.folder.mkdir(parents=True, exist_ok=True)
         n, s, window = len(self.names), len(scenes), (WINDOW_M, WINDOW_M)
         self.planes = self._array("planes", np.uint8, (n, len(PLANES), *window))
-        self.positions = self._array("positions", np.float32, (n, 3))
         self.heights_cm = self._array("heights_cm", np.uint16, (s, *window))
         self.masks = self._array("masks", np.uint8, (s, len(MASKS), *window))
         self._done = self._array("done", np.uint8, (n,))
@@ -138,7 +141,6 @@ class PhysicsCache:
                     last = sample.transmitter, _greys(layer, walls[1], sample)
                 self.planes[row, :-1] = last[1]
                 self.planes[row, -1] = np.rint(255.0 * sample.grey)
-                self.positions[row] = sample.position
                 self._done[row] = 1  # last: a row that says so is whole
                 yield 1
 
@@ -157,8 +159,10 @@ class PhysicsCache:
         resolution = fitting[draw % len(fitting)]
         return sample if resolution == sample.resolution else coarsened(sample, resolution)
 
-    def _fingerprint(self, data: Path) -> str:
-        content = [str(data.resolve()), self.names, PLANES, self._resolutions, self._seed, code_digest(*SHAPING)]
+    def _fingerprint(self, data: Path, parts: Sequence[RadioMapSeer]) -> str:
+        files = [_stamp(file) for file in sorted({file for part in parts for file in part.files})]
+        shaping = [PLANES, self._resolutions, self._seed, code_digest(*SHAPING)]
+        content = [str(data.resolve()), self.names, files, *shaping]
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
 
     def _array(self, name: str, dtype: type, shape: tuple[int, ...]) -> NDArray[Any]:
@@ -182,6 +186,15 @@ def spread(length: int, limit: int) -> list[int]:
     if not 0 < limit < length:
         return list(range(length))
     return sorted({int(k) for k in np.linspace(0, length - 1, limit).round()})
+
+
+def _stamp(file: Path) -> tuple[int, int]:
+    """Size [bytes] and time of change [ns] of a file of the dataset."""
+    try:
+        status = file.stat()
+    except FileNotFoundError as error:
+        raise DataError(f"{file}: no such file") from error
+    return status.st_size, status.st_mtime_ns
 
 
 def _greys(layer: PhysicsLayer, facades: Facades, sample: Sample) -> NDArray[np.uint8]:

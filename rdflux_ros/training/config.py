@@ -28,7 +28,7 @@ class TrainingConfig:
     weight_decay: float = setting(0.01, "of AdamW", minimum=0.0, maximum=1.0)
     gradient_norm: float = setting(1.0, "longer gradients are cut to it", minimum=1e-3)
     bfloat16: bool = setting(
-        False, "compute gradients in bfloat16 on a CPU too, faster where it has the instructions (a GPU always does)"
+        False, "compute gradients in bfloat16 on a CPU too, where it has the instructions (a GPU always does)"
     )
     ema: float = setting(0.999, "decay of the moving average of the weights, which is what is kept", maximum=0.99999)
     seed: int = setting(0, "of weights, order, augmentation and noise", minimum=0)

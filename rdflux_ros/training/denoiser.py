@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -22,7 +23,7 @@ from rdflux_ros.training.losses import (
     Weights,
     denoising_loss,
     drawn_times,
-    map_nmse,
+    mean_nmse,
     unrolled,
     visited,
     visited_loss,
@@ -67,28 +68,23 @@ class Latents:
         self._temperature = method.temperature
         self.channels = autoencoder.latent_channels
 
-    def target(self, maps: Maps) -> Tensor:
-        """What a latent is of, [B, 1, 256, 256]."""
-        return maps.truth - maps.base if self._residual else maps.truth
-
     @torch.no_grad()
     def encoded(self, maps: Maps) -> Tensor:
         """z_0 [B, latents, 64, 64]."""
-        return self._autoencoder.encode(self.target(maps))
+        return self._autoencoder.encode(maps.target(self._residual))
 
     def decoded(self, latents: Tensor, maps: Maps) -> Tensor:
         """Greys [B, 1, 256, 256], not clipped; anything where a cell has no value."""
-        decoded = self._autoencoder.decode(latents)
-        return decoded + maps.base if self._residual else decoded
+        return maps.greys(self._autoencoder.decode(latents), self._residual)
 
     def nmse(self, latents: Tensor, maps: Maps) -> Tensor:
-        """Mean NMSE of the latents' maps, over the maps that have any energy."""
-        return map_nmse(self.decoded(latents, maps), maps.truth, maps.free).nan_to_num(0.0, 0.0, 0.0).mean()
+        """Mean NMSE of the latents' maps, over the maps that have energy."""
+        return mean_nmse(self.decoded(latents, maps), maps.truth, maps.free)
 
     @torch.no_grad()
     def calibrate(self, batches: Sequence[Maps]) -> None:
         """Give the latents unit variance over these maps."""
-        raw = torch.cat([self._autoencoder.raw_latents(self.target(maps)) for maps in batches])
+        raw = torch.cat([self._autoencoder.raw_latents(maps.target(self._residual)) for maps in batches])
         self._autoencoder.calibrate(raw.mean(dim=(0, 2, 3)), raw.std(dim=(0, 2, 3)))
 
     def noise(self, count: int, generator: torch.Generator, device: torch.device) -> Tensor:
@@ -219,8 +215,7 @@ class StreetMidpoints:
 
     def _noise(self, place: Place, device: torch.device) -> list[Tensor]:
         """The same of one place."""
-        scene, symmetry = place
-        generator = torch.Generator().manual_seed((self._seed * 1_000_003 + scene) * 8 + symmetry)
+        generator = seeded(self._seed, *place)
         return [self._latents.sampling_noise(1, generator, device) for _ in self._schedule]
 
 
@@ -229,6 +224,12 @@ class StartingNoise(StreetMidpoints):
 
     def _made(self, places: Sequence[Place], streets: Tensor) -> Tensor:
         return self._noise_of(places, streets.device)[0]
+
+
+def seeded(*drawn_for: object) -> torch.Generator:
+    """A generator on the CPU whose draws follow from what they are for."""
+    digest = hashlib.sha256(" ".join(map(str, drawn_for)).encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little", signed=True))
 
 
 def predicting(network: nn.Module, maps: Maps, *, aligned: bool = False) -> Predictor:

@@ -13,21 +13,25 @@ import hashlib
 import json
 import math
 import os
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
 from rdflux_ros.model.config import ModelConfig
 from rdflux_ros.training.config import TrainingConfig
-from rdflux_ros.training.denoiser import Objective
+from rdflux_ros.training.denoiser import Objective, seeded
 from rdflux_ros.training.losses import map_nmse
 from rdflux_ros.training.parallel import Ranks
 from rdflux_ros.training.samples import Maps, Samples
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 HIGH_M = 25.0
 """Transmitters from here on count as above the roofs [m]."""
@@ -83,13 +87,13 @@ class Trainer:
         Called whenever validation is better than ever.
     ranks
         The processes that train together: each takes its share of every batch, the first one writes.
-    start
-        Digest of the model whose weights the objective's network has at first; None where they are its own.
+    origins
+        Digests, by name, of what else the training comes from: models, data.
 
     Raises
     ------
     TrainingError
-        The folder's state is of another config or start, or unreadable, or a batch cannot be shared out evenly.
+        The folder's state is of another config or origin, or unreadable, or a batch cannot be shared out evenly.
     """
 
     def __init__(
@@ -103,7 +107,7 @@ class Trainer:
         ranks: Ranks,
         keep: Keep,
         *,
-        start: str | None = None,
+        origins: Mapping[str, str],
     ) -> None:
         if config.batch % ranks.count:
             raise TrainingError(f"batch = {config.batch}: {ranks.count} processes cannot share it evenly")
@@ -119,12 +123,17 @@ class Trainer:
             betas=(0.9, 0.99),
             weight_decay=config.weight_decay,
         )
-        self._of = _identity(model, config, start)
+        self._of = {"config": _digest(model, config), **origins}
         self.step, self.seconds, self.best = 0, 0.0, math.inf
+        self._validated = 0
+        self._whole = True
         self._since = time.monotonic()
         self._unwritten: list[tuple[int, float, float]] = []
         folder.mkdir(parents=True, exist_ok=True)
         self._resume()
+        self._bfloat16 = config.bfloat16 and has_bfloat16()
+        if config.bfloat16 and not self._bfloat16 and device.type == "cpu" and ranks.first:
+            print(f"{folder.name}: this CPU has no bfloat16 instructions: float32 in its place", file=sys.stderr)
 
     def run(self, stop: Callable[[], bool] = lambda: False) -> bool:
         """Train to the last step, or until `stop`; False where steps are left. The state is saved either way."""
@@ -137,26 +146,29 @@ class Trainer:
         )  # fmt: skip
         self._since = time.monotonic()
         try:
+            self._validate_if_due(bar)  # where that was interrupted
             shares = self._train.training(first, config.steps, config.batch, self._device, (ranks.rank, ranks.count))
             for maps in shares:
                 if ranks.agreed(stop()):
                     break
                 bar.set_postfix(loss=f"{self._take(maps):.4f}", refresh=False)
                 bar.update()
-                last = self.step == config.steps
-                if not ranks.first:
-                    continue  # the others wait in their next step
-                if self.step % config.validate_every == 0 or last:
-                    bar.write(f"{self.folder.name} {self.step}: {self._validate()}")
+                self._validate_if_due(bar)
                 if self.step % config.save_every == 0:
                     self.save()
-            cut_off = self.step > first and self.step % config.validate_every and self.step < config.steps
-            if ranks.first and cut_off:
-                bar.write(f"{self.folder.name} {self.step}: {self._validate()}")
+            if self.step > first:
+                self._validate_if_due(bar, cut_off=True)
         finally:
-            self.save()
+            if self._whole:
+                self.save()
             bar.close()
         return self.step == config.steps
+
+    def _validate_if_due(self, bar: tqdm[Any], *, cut_off: bool = False) -> None:
+        """Validate every so often, after the last step and where a slice is cut off; the first process, once a step."""
+        due = cut_off or self.step % self.config.validate_every == 0 or self.step == self.config.steps
+        if self._ranks.first and due and self.step > self._validated:  # the others wait in their next step
+            bar.write(f"{self.folder.name} {self.step}: {self._validate()}")
 
     def _take(self, maps: Maps) -> float:
         """One step; its loss."""
@@ -164,8 +176,9 @@ class Trainer:
         for group in self._optimiser.param_groups:
             group["lr"] = rate
         self.network.train()
-        generator = _generator(self.config.seed, self.step, self._ranks.rank)
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.config.bfloat16):
+        rank = [self._ranks.rank] if self._ranks.rank else []
+        generator = seeded(self.config.seed, self.step, *rank)
+        with torch.autocast("cpu", torch.bfloat16, enabled=self._bfloat16):
             loss = self._objective.loss(self.network, maps, generator)
         self._optimiser.zero_grad(set_to_none=True)
         loss.backward()
@@ -174,10 +187,12 @@ class Trainer:
         norm = nn.utils.clip_grad_norm_(parameters, self.config.gradient_norm)
         if not torch.isfinite(norm):
             raise TrainingError(f"{self.folder}: gradients are not finite at step {self.step}")
+        self._whole = False  # interrupted from here on, the step is half taken and must not be saved
         self._optimiser.step()
         self._move_average()
         self.step += 1
         self._unwritten.append((self.step, mean, rate))
+        self._whole = True
         return mean
 
     def _rate(self) -> float:
@@ -196,10 +211,10 @@ class Trainer:
 
     @torch.no_grad()
     def _validate(self) -> Validation:
-        """Score the average; keep it if it is the best."""
+        """Score the average; keep it if it is the best. Interrupted, it is as if it had not begun."""
         losses: list[float] = []
         scores: dict[str, list[float]] = {name: [] for name in VALIDATION[3:]}
-        generator = _generator(self.config.seed, -1)
+        generator = seeded(self.config.seed, -1)
         for maps in self._validation.validation(self.config.batch, self._device):
             losses += [float(self._objective.loss(self.average, maps, generator))] * len(maps)
             answers = self._objective.answers(self.average, maps, generator)
@@ -210,11 +225,12 @@ class Trainer:
                 scores[f"nmse_{where}"].append(ours)
                 scores[f"physics_{where}"].append(theirs)
         found = Validation(_mean(losses), **{name: _mean(values) for name, values in scores.items()})
-        self._append("validation.csv", VALIDATION, [(self.step, self._elapsed(), *dataclasses.astuple(found))])
         if found.criterion < self.best:
-            self.best = found.criterion
             notes = {"steps": self.step, "seconds": round(self._elapsed()), **dataclasses.asdict(found)}
             self._keep(self.average, {key: value for key, value in notes.items() if value == value}, found)
+            self.best = found.criterion
+        self._append("validation.csv", VALIDATION, [(self.step, self._elapsed(), *dataclasses.astuple(found))])
+        self._validated = self.step
         return found
 
     def save(self) -> None:
@@ -228,6 +244,7 @@ class Trainer:
             "step": self.step,
             "seconds": self._elapsed(),
             "best": self.best,
+            "validated": self._validated,
             "network": self.network.state_dict(),
             "average": self.average.state_dict(),
             "optimiser": self._optimiser.state_dict(),
@@ -244,27 +261,27 @@ class Trainer:
             return
         try:
             state = torch.load(path, map_location=self._device, weights_only=True)
+            other = next((name for name, digest in self._of.items() if state["of"].get(name) != digest), None)
         except Exception as error:
             raise TrainingError(f"{path}: not a readable training state ({type(error).__name__})") from error
-        if state["of"] != self._of:
-            raise TrainingError(
-                f"{path}: a training with another config or start; choose another folder, or remove this one"
-            )
+        if other is not None:
+            raise TrainingError(f"{path}: a training with another {other}; choose another folder, or remove this one")
         self.network.load_state_dict(state["network"])
         self.average.load_state_dict(state["average"])
         self._optimiser.load_state_dict(state["optimiser"])
         self.step, self.seconds, self.best = state["step"], state["seconds"], state["best"]
+        self._validated = state["validated"]
         self._cut_logs()
 
     def _cut_logs(self) -> None:
-        """Forget what was logged after the state was saved: those steps are taken again."""
+        """Forget what was logged beyond the saved state: that is done again."""
         if not self._ranks.first:
             return
-        for name in ("log.csv", "validation.csv"):
+        for name, last in (("log.csv", self.step), ("validation.csv", self._validated)):
             path = self.folder / name
             if path.is_file():
                 header, *rows = path.read_text().splitlines() or [""]
-                kept = [row for row in rows if _step_of(row) <= self.step]
+                kept = [row for row in rows if _step_of(row) <= last]
                 partial = path.with_name(f".{name}.{os.getpid()}")
                 partial.write_text("".join(f"{line}\n" for line in (header, *kept)))
                 os.replace(partial, path)
@@ -284,6 +301,12 @@ class Trainer:
         self.seconds += now - self._since
         self._since = now
         return self.seconds
+
+
+def has_bfloat16() -> bool:
+    """Whether this CPU has the instructions, without which bfloat16 is slow; where PyTorch cannot tell, it has."""
+    names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(getattr(torch.cpu, name, lambda: True)() for name in names)
 
 
 def validations(folder: Path) -> dict[str, list[float]]:
@@ -331,13 +354,8 @@ def _step_of(row: str) -> float:
     return int(cells[0]) if cells[0].isdigit() and len(cells) in (len(LOG), len(VALIDATION)) else math.inf
 
 
-def _generator(seed: int, step: int, rank: int = 0) -> torch.Generator:
-    name = (f"{seed} {step}" + f" {rank}" * (rank > 0)).encode()
-    return torch.Generator().manual_seed(int.from_bytes(hashlib.sha256(name).digest()[:8], "little", signed=True))
-
-
-def _identity(model: ModelConfig, config: TrainingConfig, start: str | None) -> str:
-    content = [model.as_dict(), dataclasses.asdict(config), start]
+def _digest(model: ModelConfig, config: TrainingConfig) -> str:
+    content = [model.as_dict(), dataclasses.asdict(config)]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 

@@ -84,5 +84,20 @@ def unrolled(predict: Predictor, z: Tensor, schedule: Schedule, noise: Sequence[
 
 def map_nmse(answer: Tensor, truth: Tensor, free: Tensor) -> Tensor:
     """NMSE [B] of greys [B, 1, 256, 256] over the whole image, 0 where a cell has no value; NaN without energy."""
-    error = torch.where(free, answer - truth, 0.0).square().sum(dim=(1, 2, 3))
-    return error / torch.where(free, truth, 0.0).square().sum(dim=(1, 2, 3))
+    error, energy = _error_and_energy(answer, truth, free)
+    return error / energy
+
+
+def mean_nmse(answer: Tensor, truth: Tensor, free: Tensor) -> Tensor:
+    """Mean of `map_nmse` over the maps that have energy, 0 where none has; its gradient is finite."""
+    error, energy = _error_and_energy(answer, truth, free)
+    known = energy > 0
+    # Chosen before the division: the gradient of 0 / 0 is NaN even where the quotient is left out.
+    quotients = torch.where(known, error, 0.0) / torch.where(known, energy, 1.0)
+    return quotients.sum() / known.sum().clamp(min=1)
+
+
+def _error_and_energy(answer: Tensor, truth: Tensor, free: Tensor) -> tuple[Tensor, Tensor]:
+    """Sums of squares [B] over the cells that have a value."""
+    error, energy = (torch.where(free, grey, 0.0).square().sum(dim=(1, 2, 3)) for grey in (answer - truth, truth))
+    return error, energy

@@ -19,8 +19,8 @@ from rdflux_ros.radio.units import FLOOR_GAIN_DB, GREY_SPAN_DB
 from rdflux_ros.training.cache import PLANES, PhysicsCache
 
 CPU = torch.device("cpu")
-Place = tuple[int, int]
-"""(scene, symmetry): what the streets look like."""
+Place = tuple[str, int]
+"""(scene, symmetry): what the streets look like; a scene's name is its own over all splits."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,14 @@ class Maps:
     def z(self) -> Tensor:
         """[B] transmitter heights above ground [m]."""
         return self.transmitters[:, 2]
+
+    def target(self, residual: bool) -> Tensor:
+        """What a latent is of, [B, 1, 256, 256]: what the map adds to the physics layer, or the map."""
+        return self.truth - self.base if residual else self.truth
+
+    def greys(self, target: Tensor, residual: bool) -> Tensor:
+        """The maps [B, 1, 256, 256] of such targets."""
+        return target + self.base if residual else target
 
 
 class Samples:
@@ -147,7 +155,7 @@ class Samples:
             heights_m=stacked(self._heights_cm, scenes).float() / 100.0,
             masks=masks,
             positions=torch.tensor(np.array(positions), dtype=torch.float32),
-            places=tuple(zip(scenes, symmetries, strict=True)),
+            places=tuple(zip((self.cache.scenes[k] for k in scenes), symmetries, strict=True)),
         )
 
     def _assembled(self, content: _Bytes, device: torch.device) -> Maps:

@@ -8,7 +8,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from rdflux_ros.baselines import radiounet
@@ -17,7 +19,7 @@ from rdflux_ros.flux.conditions import DYNAMICS, check_channels
 from rdflux_ros.flux.schedules import second_schedule
 from rdflux_ros.model import checkpoint
 from rdflux_ros.model.card import CardFacts, Figures, model_card
-from rdflux_ros.model.config import ModelConfig
+from rdflux_ros.model.config import MethodConfig, ModelConfig
 from rdflux_ros.model.radio_model import STAGES, RadioModel, parameters
 from rdflux_ros.networks.autoencoder import Autoencoder, KlAutoencoder, SpaceToDepth
 from rdflux_ros.networks.denoiser import Stage
@@ -33,6 +35,7 @@ from rdflux_ros.training.samples import Maps, Samples
 CALIBRATION_MAPS = 256
 """From whose latents mean and deviation are taken."""
 MODEL_FILE = "model.safetensors"
+BEST_FILE = "best.safetensors"
 
 
 def train(
@@ -73,7 +76,7 @@ def train(
     if what == "radiounet":
         return _radiounet(model_config, training, config.name, data, out, cache, ranks, _stop(end), start)
     origin = None if start is None else _origin(start, what, model_config)
-    model, begin = _model(what, model_config, training, out, origin)
+    model, begin, parents = _model(what, model_config, training, out, origin)
     samples = _samples(data, cache, model_config, training, ranks.device, _stop(end))
     if samples is None:
         return False
@@ -89,11 +92,10 @@ def train(
             notes["start"] = origin.summary(what)
         _keep(what, model, network, notes, found, out, data, training, train_samples)
 
-    trainer = Trainer(
-        out / what, objective, train_samples, validation, model_config, training, ranks, keep,
-        start=None if origin is None else origin.digest,
-    )  # fmt: skip
-    done = trainer.run(_stop(end))
+    origins = {"start": "" if origin is None else origin.digest, "data": _fingerprint(*samples), **parents}
+    done = Trainer(
+        out / what, objective, train_samples, validation, model_config, training, ranks, keep, origins=origins
+    ).run(_stop(end))  # fmt: skip
     if ranks.first and what != "autoencoder":
         _join(model_config, out, origin)
     return done
@@ -124,11 +126,17 @@ def _radiounet(
     def keep(average: nn.Module, notes: Mapping[str, Any], found: Validation) -> None:
         assert isinstance(average, RadioUNet)
         more = _whence(data, training, samples[0], ranks.device)
-        radiounet.save(average, out / "radiounet" / "best.safetensors", {**notes, **more, "config": config_name})
+        radiounet.save(average, out / "radiounet" / BEST_FILE, {**notes, **more, "config": config_name})
 
     return Trainer(
-        out / "radiounet", Regression(network, training), *samples, model, training, ranks, keep
+        out / "radiounet", Regression(network, training), *samples, model, training, ranks, keep,
+        origins={"data": _fingerprint(*samples)},
     ).run(stop)  # fmt: skip
+
+
+def _fingerprint(*samples: Samples) -> str:
+    """What maps these are, and how they were computed."""
+    return " ".join(maps.cache.folder.name for maps in samples)
 
 
 def _whence(data: Path, training: TrainingConfig, samples: Samples, device: torch.device) -> dict[str, Any]:
@@ -191,16 +199,36 @@ def _samples(
     ):
         maps = PhysicsCache(cache, data, split, cars=cars, resolutions=resolutions, seed=training.seed)
         rows = spread(len(maps.names), limit)
+        if split == "train":
+            _check_heights(maps.positions[rows, 2], model.method)
         if not maps.fill(rows, stop):
             return None
         found.append(Samples(maps, rows, model, training.seed, training.augment and split == "train", device))
     return found[0], found[1]
 
 
+def _check_heights(z: NDArray[np.float32], method: MethodConfig) -> None:
+    """Beyond its heights above ground [m] a model answers as if within, so there it must not be trained."""
+    low, high = z.min(), z.max()
+    if low < np.float32(method.lowest_z_m):
+        raise TrainingError(f"method.lowest_z_m = {method.lowest_z_m:g}: must be at most {low:g} (train split)")
+    if high > np.float32(method.highest_z_m):
+        raise TrainingError(f"method.highest_z_m = {method.highest_z_m:g}: must be at least {high:g} (train split)")
+
+
 def _model(
     what: str, config: ModelConfig, training: TrainingConfig, out: Path, origin: Origin | None
-) -> tuple[RadioModel, Callable[[Samples], Objective]]:
-    """The model with the one stage in training, and what makes its objective once samples and device are there."""
+) -> tuple[RadioModel, Callable[[Samples], Objective], dict[str, str]]:
+    """The model with the one stage in training, and what makes its objective once samples and device are there.
+
+    With them the digests of the earlier trainings' models that it rests on, by their files in `out`.
+    """
+    parents: dict[str, str] = {}
+
+    def best(name: str, origin: Origin | None = None) -> RadioModel:
+        found, parents[f"{name}/{BEST_FILE}"] = _best(name, config, out, origin)
+        return found
+
     torch.manual_seed(training.seed)
     if what == "autoencoder":
         model = RadioModel(config, ())
@@ -210,7 +238,7 @@ def _model(
         if origin is not None:
             autoencoder.load_state_dict(origin.model.autoencoder.state_dict())
         residual = config.method.target == "residual"
-        return model, lambda samples: Reconstruction(autoencoder, training, residual=residual)
+        return model, lambda samples: Reconstruction(autoencoder, training, residual=residual), parents
     model = RadioModel(config, (what,))
     stage, latents = model.stage(what), Latents(model.autoencoder, config.method)
     lossless = isinstance(model.autoencoder, SpaceToDepth)
@@ -220,9 +248,9 @@ def _model(
         stage.load_state_dict(origin.model.stage(what).state_dict())
     elif what == "conditional":
         if not lossless:
-            model.autoencoder.load_state_dict(_best("autoencoder", config, out).autoencoder.state_dict())
+            model.autoencoder.load_state_dict(best("autoencoder").autoencoder.state_dict())
     else:
-        conditional = _best("conditional", config, out)
+        conditional = best("conditional")
         model.autoencoder.load_state_dict(conditional.autoencoder.state_dict())
         _start_from(stage, conditional.stage("conditional"))
     if what != "aligned":
@@ -232,10 +260,10 @@ def _model(
                 latents.calibrate(_spread_maps(samples, _device(model)))
             return Chain(stage, latents, config.method, training)
 
-        return model, chain
+        return model, chain, parents
     if second_schedule(config.method)[0] == 1.0:
         raise TrainingError("reuse_ratio = 0: there is no midpoint to align to")
-    first = _best("static", config, out, origin)
+    first = best("static", origin)
     _check_scale(first, model, out)
     static = first.stage("static")
 
@@ -244,7 +272,7 @@ def _model(
         kind = StreetMidpoints if training.midpoint == "streets" else StartingNoise
         return Aligned(stage, kind(static, latents, config.method, training.seed), latents, config.method, training)
 
-    return model, aligned
+    return model, aligned, parents
 
 
 def _start_from(stage: Stage, trained: Stage) -> None:
@@ -253,20 +281,20 @@ def _start_from(stage: Stage, trained: Stage) -> None:
     stage.load_state_dict({name: weights[name] for name in stage.state_dict()})
 
 
-def _best(what: str, config: ModelConfig, out: Path, origin: Origin | None = None) -> RadioModel:
-    """The best model of an earlier training, or the one that this training starts from where `out` holds none.
+def _best(what: str, config: ModelConfig, out: Path, origin: Origin | None) -> tuple[RadioModel, str]:
+    """The best model of an earlier training, or the one that this training starts from where `out` holds none; digest.
 
     Raises `CheckpointError` where it is missing or of another config.
     """
-    path = out / what / "best.safetensors"
+    path = out / what / BEST_FILE
     if not path.is_file():
         if origin is not None and what in origin.model.stages:
-            return origin.model
+            return origin.model, origin.digest
         raise checkpoint.CheckpointError(f"{path}: no such model; train '{what}' first, into the same folder")
     model, found = checkpoint.load(path)
     if found.config != config:
         raise checkpoint.CheckpointError(f"{path}: a model of another config; train '{what}' again")
-    return model
+    return model, found.digest
 
 
 def _check_scale(part: RadioModel, model: RadioModel, out: Path) -> None:
@@ -300,7 +328,7 @@ def _keep(
         kept = RadioModel(model.config, (what,))
         kept.autoencoder.load_state_dict(model.autoencoder.state_dict())
         kept.stages[what].load_state_dict(network.state_dict())
-    path = out / what / "best.safetensors"
+    path = out / what / BEST_FILE
     origin = _whence(data, training, samples, _device(model))
     digest = checkpoint.save(kept, path, {"training": what, **notes, **origin})
     row = {
@@ -334,7 +362,7 @@ def _join(config: ModelConfig, out: Path, origin: Origin | None) -> None:
     """One model file of all stages: trained here, or as they are where the training started; its notes hold curves."""
     parts: dict[str, tuple[RadioModel, Mapping[str, Any]]] = {}
     for name in STAGES:
-        path = out / name / "best.safetensors"
+        path = out / name / BEST_FILE
         if path.is_file() and checkpoint.read(path).config == config:
             part, found = checkpoint.load(path)
             parts[name] = part, {**found.notes, "curve": validations(out / name)}

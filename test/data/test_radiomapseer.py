@@ -32,7 +32,7 @@ def published(tmp_path: Path) -> Path:
         (tmp_path / "antenna").mkdir(exist_ok=True)
         (tmp_path / "antenna" / f"{scene}.json").write_text(json.dumps(antennas))
         for k, (x, y) in enumerate(antennas):
-            for folder in ("DPM", "carsDPM", "IRT4"):
+            for folder in ("DPM", "carsDPM"):
                 gain = np.zeros((256, 256), np.uint8)
                 gain[y, x] = 255
                 save(tmp_path / "gain" / folder / f"{scene}_{k}.png", gain)
@@ -54,12 +54,10 @@ def test_published_layout_is_read_with_the_south_first(published: Path) -> None:
     assert sample.free.sum() == 256 * 256 - 20 * 40
 
 
-def test_published_layout_with_cars_and_other_simulations(published: Path) -> None:
+def test_published_layout_with_cars(published: Path) -> None:
     with_cars = RadioMapSeer(published, "test", cars=True)[0]
     assert with_cars.cars[50, 60] and not with_cars.free[50, 60]
-    assert len(RadioMapSeer(published, "train", simulation="IRT4")) == 3
-    with pytest.raises(DataError, match="carsIRT2"):
-        RadioMapSeer(published, "test", cars=True, simulation="IRT2")
+    assert len(RadioMapSeer(published, "train")) == 3
 
 
 def test_published_split_is_the_usual_one() -> None:
@@ -110,6 +108,9 @@ def test_layout_with_heights(with_heights: Path) -> None:
         (lambda root: (root / "split.json").write_text("{"), "split.json: not valid JSON"),
         (lambda root: (root / "antenna" / "town_7.json").unlink(), "town_7.json"),
         (lambda root: (root / "antenna" / "town_7.json").write_text("[[1, 2]]"), "x, y, z"),
+        (lambda root: (root / "antenna" / "town_7.json").write_text('[["a", 1, 2]]'), "town_7.json: .*in numbers"),
+        (lambda root: (root / "antenna" / "town_7.json").write_text("[[1, 2, null]]"), "town_7.json: .*in numbers"),
+        (lambda root: (root / "antenna" / "town_7.json").write_text("[[1, 2, NaN]]"), "town_7.json: .*in numbers"),
         (lambda root: (root / "gain" / "static" / "town_7_0.png").unlink(), "1 transmitters of town_7, but 0 maps"),
         (lambda root: (root / "gain" / "static" / "town_7_0.png").write_bytes(b"no image"), "not a readable image"),
         (lambda root: save(root / "gain" / "static" / "town_7_0.png", np.zeros((9, 9), np.uint8)), "9 x 9 pixels"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,14 @@ def test_visited_states_hold_nothing_of_the_truth(maps: Maps) -> None:
     expected = float(2 * z_0.square().mean() + 20.0 * nmse)
     for seed in range(3):
         assert loss(objective, maps, seed) == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_map_without_energy_does_not_spoil_the_step(maps: Maps) -> None:
+    silent = replace(maps, truth=maps.truth * torch.tensor([0.0, 1.0]).view(2, 1, 1, 1))
+    objective, _ = chain("conditional", silent, visited_share=1.0, map_weight=20.0)
+    objective.loss(objective.network, silent, torch.Generator().manual_seed(0)).backward()
+    gradients = [parameter.grad for parameter in objective.network.parameters() if parameter.grad is not None]
+    assert gradients and all(gradient.isfinite().all() for gradient in gradients)
 
 
 def test_the_first_stage_answers_no_map(maps: Maps) -> None:

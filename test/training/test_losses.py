@@ -14,6 +14,7 @@ from rdflux_ros.training.losses import (
     denoising_loss,
     drawn_times,
     map_nmse,
+    mean_nmse,
     unrolled,
     visited,
     visited_loss,
@@ -137,3 +138,17 @@ def test_nmse_scores_cells_with_a_value() -> None:
     assert map_nmse(answer, truth, free).tolist() == pytest.approx([0.04, 0.04], rel=1e-5)
     free[1] = False
     assert map_nmse(answer, truth, free)[1].isnan()
+
+
+def test_a_map_without_energy_teaches_nothing() -> None:
+    truth, free = torch.full((3, 1, 4, 4), 0.5), torch.ones(3, 1, 4, 4, dtype=torch.bool)
+    truth[1], free[2] = 0.0, False
+    answer = torch.full((3, 1, 4, 4), 0.6, requires_grad=True)
+    mean = mean_nmse(answer, truth, free)
+    assert float(mean.detach()) == pytest.approx(0.04, rel=1e-5), "the mean over the one that has energy"
+    mean.backward()
+    assert answer.grad is not None
+    assert torch.allclose(answer.grad[0], torch.tensor(2 * 0.1 / (16 * 0.25))) and not answer.grad[1:].any()
+    answer.grad = None
+    mean_nmse(answer[1:], truth[1:], free[1:]).backward()
+    assert answer.grad is not None and not answer.grad.any(), "none has energy"

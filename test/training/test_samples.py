@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -87,6 +89,25 @@ def test_filling_goes_on_where_it_stopped(city: Path, tmp_path: Path) -> None:
     assert (again.planes[0].ravel()[1:] == kept.ravel()[1:]).all()
     other = PhysicsCache(tmp_path, city, "val", cars=False, resolutions=(0.5,))
     assert other.folder != again.folder and not other.planes[0].any()
+
+
+def test_a_dataset_made_again_in_place_is_computed_again(city: Path, tmp_path: Path) -> None:
+    again = shutil.copytree(city, tmp_path / "city")
+
+    def folder(split: str) -> Path:
+        return PhysicsCache(tmp_path / "cache", again, split, cars=split == "train", resolutions=()).folder
+
+    before = folder("train"), folder("val")
+    for file in ("antenna/a_1.json", "png/surroundings/b_2.png", "png/cars/a_1.png", "gain/cars/a_1_0.png"):
+        known = folder("train")
+        assert folder("train") == known
+        (again / file).write_bytes((again / file).read_bytes() + b" ")
+        assert folder("train") != known, file
+    status = (again / "gain" / "static" / "b_2_1.png").stat()
+    known = folder("train")
+    os.utime(again / "gain" / "static" / "b_2_1.png", ns=(status.st_atime_ns, status.st_mtime_ns + 1_000_000))
+    assert folder("train") not in (known, before[0]), "of the same size, but later"
+    assert folder("val") == before[1], "of the other split nothing is new"
 
 
 def test_processes_fill_the_same(cache: PhysicsCache, city: Path, tmp_path: Path) -> None:

@@ -20,7 +20,9 @@ from rdflux_ros.model import checkpoint
 from rdflux_ros.model.config import model_config
 from rdflux_ros.model.radio_model import RadioModel
 from rdflux_ros.model.tiny import model_file, random_model
+from rdflux_ros.training import loop, stages
 from rdflux_ros.training.config import TRAININGS as CONFIGURED
+from rdflux_ros.training.loop import Trainer, Validation
 from rdflux_ros.training.train import TRAININGS, main
 
 
@@ -86,6 +88,45 @@ def test_a_killed_training_takes_the_very_same_steps(trained: Path, city: Path, 
     for name in ("loss", "nmse_above"):
         whole = column(trained / "conditional" / "validation.csv", name)
         assert column(folder / "validation.csv", name) == pytest.approx(whole, rel=1e-5)
+
+
+@pytest.mark.parametrize(("interrupted", "at"), [("_validate", 24), ("_validate", 12), ("_move_average", 6)])
+def test_an_interrupted_training_goes_on_as_if_nothing_had_been(
+    interrupted: str, at: int, trained: Path, city: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where it was interrupted in its last validation, or with half a step taken."""
+    command = arguments("conditional", city.parent / "tiny.yaml", city, tmp_path)
+    whole = getattr(Trainer, interrupted)
+
+    def part(trainer: Trainer) -> Validation | None:
+        if trainer.step == at:
+            raise KeyboardInterrupt
+        return whole(trainer)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, interrupted, part)
+        assert main(command) == 130
+    assert main(command) == 0
+    for file, names in (("log.csv", ("step", "loss")), ("validation.csv", ("step", "loss", "nmse_above"))):
+        for name in names:
+            expected = column(trained / "conditional" / file, name)
+            assert column(tmp_path / "conditional" / file, name) == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_validation_interrupted_while_it_keeps_the_best_is_repeated(
+    city: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = arguments("conditional", write_config(tmp_path / "tiny.yaml", steps=2), city, tmp_path)
+
+    def cut_off(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stages, "_keep", cut_off)
+        assert main(command) == 130
+    assert main(command) == 0
+    assert (tmp_path / "conditional" / "best.safetensors").is_file()
+    assert column(tmp_path / "conditional" / "validation.csv", "step") == [2]
 
 
 def test_a_slice_of_time_ends_in_time(city: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -162,7 +203,27 @@ def test_another_start_is_no_continuation(
 ) -> None:
     start = trained / "conditional" / "best.safetensors"
     assert main([*arguments("conditional", city.parent / "tiny.yaml", city, trained), "--start", str(start)]) == 2
-    assert "another config or start" in capsys.readouterr().err
+    assert "state.pt: a training with another start;" in capsys.readouterr().err
+
+
+def test_other_data_or_parents_are_no_continuation(
+    trained: Path, city: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    here, config, out = shutil.copytree(city, tmp_path / "city"), write_config(tmp_path / "tiny.yaml"), tmp_path / "out"
+    shutil.copytree(trained / "conditional", out / "conditional")
+    commands = [[*arguments(what, config, here, out), "--max-minutes", "0.5"] for what in ("static", "aligned")]
+    assert [main(command) for command in commands] == [0, 0]
+    best = out / "static" / "best.safetensors"
+    model, found = checkpoint.load(best)
+    with torch.no_grad():
+        model.stage("static").denoiser.stem.bias += 1e-3
+    checkpoint.save(model, best, found.notes)
+    capsys.readouterr()
+    assert [main(command) for command in commands] == [0, 2], "the parent is the second one's alone"
+    assert "state.pt: a training with another static/best.safetensors;" in capsys.readouterr().err
+    os.utime(here / "gain" / "static" / "a_1_0.png", (0, 0))
+    assert main(commands[0]) == 2
+    assert "state.pt: a training with another data;" in capsys.readouterr().err
 
 
 def test_stages_of_one_model_see_latents_of_one_scale(
@@ -176,13 +237,29 @@ def test_stages_of_one_model_see_latents_of_one_scale(
     assert "different scales" in capsys.readouterr().err
 
 
-def test_bfloat16_takes_nearly_the_same_steps(trained: Path, city: Path, tmp_path: Path) -> None:
+def test_bfloat16_takes_nearly_the_same_steps(
+    trained: Path, city: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "has_bfloat16", lambda: True)
     config = write_config(tmp_path / "half.yaml", bfloat16=True)
     assert main(arguments("conditional", config, city, tmp_path / "out")) == 0
     half, whole = (column(folder / "conditional" / "log.csv", "loss") for folder in (tmp_path / "out", trained))
     assert half != whole
-    assert half[:4] == pytest.approx(whole[:4], rel=0.02)
+    assert half[:4] == pytest.approx(whole[:4], rel=0.03)
     assert half == pytest.approx(whole, rel=0.3)
+
+
+def test_a_cpu_without_bfloat16_computes_in_float32(
+    trained: Path, city: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = arguments("conditional", write_config(tmp_path / "half.yaml", bfloat16=True), city, tmp_path)
+    monkeypatch.setattr(loop, "has_bfloat16", lambda: False)
+    assert main(command) == 0
+    assert capsys.readouterr().err.count("no bfloat16 instructions: float32 in its place") == 1
+    ours, whole = (column(folder / "conditional" / "log.csv", "loss") for folder in (tmp_path, trained))
+    assert ours == pytest.approx(whole, rel=1e-5)
+    monkeypatch.setattr(loop, "has_bfloat16", lambda: True)
+    assert main(command) == 0, "another machine goes on with it"
 
 
 def test_another_config_is_no_continuation(
@@ -190,7 +267,7 @@ def test_another_config_is_no_continuation(
 ) -> None:
     config = write_config(tmp_path / "other.yaml", seed=1)
     assert main(arguments("conditional", config, city, trained)) == 2
-    assert "another config" in capsys.readouterr().err
+    assert "state.pt: a training with another config;" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -205,6 +282,8 @@ def test_another_config_is_no_continuation(
         ("conditional", "training: {map_resolutions: [-1]}", "map_resolutions"),
         ("static", "{}", "train 'conditional' first"),
         ("autoencoder", "{}", "nothing to train"),
+        ("conditional", "model: {method: {lowest_z_m: 20.0}}", "method.lowest_z_m = 20: must be at most 12"),
+        ("radiounet", "model: {method: {highest_z_m: 50.0}}", "method.highest_z_m = 50: must be at least 60"),
     ],
 )
 def test_what_does_not_fit_is_one_line_and_exit_code_2(
@@ -234,7 +313,7 @@ def test_the_papers_autoencoder_is_trained_and_then_used(city: Path, tmp_path: P
         "  streets: {widths: [8, 8, 8, 8], blocks: 0}\n"
         "  dynamics: {channels: 12, widths: [8, 8, 8, 8], blocks: 0}\n"
         "  denoiser: {widths: [8, 8, 8, 8], heads: 2, attention_levels: [3], fine_width: 0}\n"
-        "training: {steps: 6, batch: 1, warmup: 1, learning_rate: 0.01, ema: 0.5, map_resolutions: [1.0], maps: 2,\n"
+        "training: {steps: 6, batch: 1, warmup: 1, learning_rate: 0.004, ema: 0.5, map_resolutions: [1.0], maps: 2,\n"
         "  cars: false, validation_maps: 1, validation_steps: 1, validate_every: 3}\n"
         "conditional: {steps: 1}\n"
     )
@@ -277,6 +356,16 @@ def test_the_configs_that_come_along_fit(file: str, parameters: float) -> None:
     for what in CONFIGURED:
         model, _ = load_config(path, what)
     assert sum(p.numel() for p in RadioModel(model).parameters()) < parameters
+
+
+def test_the_configs_of_the_last_round_share_one_cache() -> None:
+    from rdflux_ros.training.config import load_config
+
+    folder, shared = Path(__file__).parents[2] / "config", set()
+    for file in ("finetune_aligned.yaml", "radiounet_physics.yaml", "radiounet_published.yaml"):
+        _, training = load_config(folder / file, "aligned" if file.startswith("finetune") else "radiounet")
+        shared.add((training.seed, training.maps, training.cars, training.map_resolutions))
+    assert len(shared) == 1
 
 
 def test_names_agree() -> None:
