@@ -54,6 +54,8 @@ class PhysicsCache:
         [N, 6, 256, 256] uint8 (`PLANES`).
     positions
         [N, 3] float32 x, y, z [m]; in memory, and known before anything is filled.
+    identity
+        Tells what maps these are and what computes them, wherever they lie.
     heights_cm, masks
         [S, 256, 256] uint16 mean heights [cm] and [S, 2, 256, 256] uint8 (`MASKS`).
 
@@ -81,7 +83,10 @@ class PhysicsCache:
         number = {scene: k for k, scene in enumerate(scenes)}
         self.scenes = scenes
         self.scene_of = np.array([number[scene] for scene, *_ in entries])
-        self.folder = folder / f"{split}-{self._fingerprint(data, parts)}"
+        stamps = [_stamp(file) for file in sorted({file for part in parts for file in part.files})]
+        sizes, times = zip(*stamps, strict=True)
+        self.identity = _digest(self.names, sizes, PLANES, self._resolutions, seed, code_digest(*SHAPING))
+        self.folder = folder / f"{split}-{_digest(self.identity, str(data.resolve()), times)}"
         self.folder.mkdir(parents=True, exist_ok=True)
         n, s, window = len(self.names), len(scenes), (WINDOW_M, WINDOW_M)
         self.planes = self._array("planes", np.uint8, (n, len(PLANES), *window))
@@ -159,12 +164,6 @@ class PhysicsCache:
         resolution = fitting[draw % len(fitting)]
         return sample if resolution == sample.resolution else coarsened(sample, resolution)
 
-    def _fingerprint(self, data: Path, parts: Sequence[RadioMapSeer]) -> str:
-        files = [_stamp(file) for file in sorted({file for part in parts for file in part.files})]
-        shaping = [PLANES, self._resolutions, self._seed, code_digest(*SHAPING)]
-        content = [str(data.resolve()), self.names, files, *shaping]
-        return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
-
     def _array(self, name: str, dtype: type, shape: tuple[int, ...]) -> NDArray[Any]:
         """An array on disk; new ones hold zeros and take room only where written."""
         path = self.folder / f"{name}.bin"
@@ -186,6 +185,10 @@ def spread(length: int, limit: int) -> list[int]:
     if not 0 < limit < length:
         return list(range(length))
     return sorted({int(k) for k in np.linspace(0, length - 1, limit).round()})
+
+
+def _digest(*content: Any) -> str:
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
 
 
 def _stamp(file: Path) -> tuple[int, int]:

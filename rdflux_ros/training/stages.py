@@ -92,7 +92,7 @@ def train(
             notes["start"] = origin.summary(what)
         _keep(what, model, network, notes, found, out, data, training, train_samples)
 
-    origins = {"start": "" if origin is None else origin.digest, "data": _fingerprint(*samples), **parents}
+    origins = {"start": "" if origin is None else origin.digest, "data": _data(*samples), **parents}
     done = Trainer(
         out / what, objective, train_samples, validation, model_config, training, ranks, keep, origins=origins
     ).run(_stop(end))  # fmt: skip
@@ -130,13 +130,12 @@ def _radiounet(
 
     return Trainer(
         out / "radiounet", Regression(network, training), *samples, model, training, ranks, keep,
-        origins={"data": _fingerprint(*samples)},
+        origins={"data": _data(*samples)},
     ).run(stop)  # fmt: skip
 
 
-def _fingerprint(*samples: Samples) -> str:
-    """What maps these are, and how they were computed."""
-    return " ".join(maps.cache.folder.name for maps in samples)
+def _data(*samples: Samples) -> str:
+    return " ".join(maps.cache.identity for maps in samples)
 
 
 def _whence(data: Path, training: TrainingConfig, samples: Samples, device: torch.device) -> dict[str, Any]:

@@ -222,6 +222,9 @@ def test_other_data_or_parents_are_no_continuation(
     assert [main(command) for command in commands] == [0, 2], "the parent is the second one's alone"
     assert "state.pt: a training with another static/best.safetensors;" in capsys.readouterr().err
     os.utime(here / "gain" / "static" / "a_1_0.png", (0, 0))
+    assert main(commands[0]) == 0, "a copy of the same"
+    with (here / "gain" / "static" / "a_1_0.png").open("ab") as file:
+        file.write(b"other")
     assert main(commands[0]) == 2
     assert "state.pt: a training with another data;" in capsys.readouterr().err
 
