@@ -60,6 +60,16 @@ def test_an_update_changes_both_maps_alike_and_spares_the_transmitter(
     assert np.array_equal(updated(here, kind, other, seed).heights_m, new.heights_m), "drawn by the seed alone"
 
 
+def test_walls_of_an_update_are_not_taken_for_those_of_another(folder: Path) -> None:
+    split = Split(RadioMapSeer(folder / "city"), 1.0)
+    first, second, other = split[0], split[1], split[3]
+    assert first.scene == second.scene
+    bench = Workbench("cpu")
+    for here, seed in ((first, 0), (second, 1), (first, 2)):
+        new = updated(here, "wall", other, seed)
+        assert torch.equal(bench.facades(new).heights_cm, Workbench("cpu").facades(new).heights_cm)
+
+
 def test_updates_come_in_the_sizes_that_their_names_say(samples: tuple[Sample, Sample]) -> None:
     here, other = samples
     here = replace(here, position=np.array([230.0, 20.0, 30.0]))
