@@ -67,8 +67,9 @@ def clairvoyant_lines(summary: dict[str, Any]) -> list[str]:
     beside = f" `aligned` has {aligned['nmse']:.4g} in {aligned['ms']:.0f} ms." if aligned else ""
     return [
         "",
-        "Were R chosen for each map (flux, or the full chain as R = 0) by one who knows the errors beforehand, at no "
-        f"more mean time than a fixed R takes: more than that no adaptive rule can gain.{beside}",
+        "Were R chosen for each map (flux, or the full chain as R = 0) by one who knows errors and times beforehand, "
+        "in the mean time that a fixed R takes (lower convex hull: a map may be drawn to one of two R): no adaptive rule "
+        f"can be below that.{beside}",
         "",
         table(["R", "mean ms", "NMSE", "NMSE, R chosen for each map"], rows),
     ]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from scipy.optimize import linprog
 from tiny_scenes import make_scenes
 
 from rdflux_ros.data.radiomapseer import DataError, RadioMapSeer, Sample
@@ -260,9 +262,30 @@ def test_what_choosing_for_each_map_could_gain() -> None:
 
     alike = clairvoyant([rows(0.1, 0.2, 0.4), rows(0.1, 0.2, 0.4)])
     assert [row["reuse_ratio"] for row in alike] == [0.0, 0.5, 0.9]
-    assert all(row["clairvoyant_nmse"] == row["nmse"] for row in (alike[0], alike[2]))
-    # One map needs the whole chain, the other none of it: 5.5 s and 0.1 where R = 0.5 takes 5 s and has 0.3.
+    assert all(row["clairvoyant_nmse"] == pytest.approx(row["nmse"]) for row in alike), "on the hull already"
+    # One map in full and the other at R = 0.9 take 5.5 s and have 0.25: on the line to it lies the bound at 5 s.
+    above = clairvoyant([rows(0.1, 0.35, 0.4), rows(0.1, 0.35, 0.4)])
+    assert above[1]["nmse"] == pytest.approx(0.35)
+    assert above[1]["clairvoyant_nmse"] == pytest.approx(0.4 - 0.3 * (5 - 1) / (10 - 1))
+    # One map needs the whole chain, the other none of it: 0.1 in 5.5 s; with half of the chain for the one 0.3 in 3 s.
     found = clairvoyant([rows(0.1, 0.5, 0.9), rows(0.1, 0.1, 0.1)])
     assert found[0]["clairvoyant_nmse"] == pytest.approx(0.1) and found[0]["ms"] == 10_000
-    assert found[1]["nmse"] == found[1]["clairvoyant_nmse"] == pytest.approx(0.3)
-    assert clairvoyant([]) == []
+    assert found[1]["nmse"] == pytest.approx(0.3)
+    assert found[1]["clairvoyant_nmse"] == pytest.approx(0.3 - 0.2 * (5 - 3) / (5.5 - 3))
+    assert clairvoyant([]) == clairvoyant([rows(math.nan, 0.1, 0.2)]) == []
+
+
+def test_the_bound_is_the_least_of_all_shares_of_the_ratios() -> None:
+    random = np.random.default_rng(0)
+    seconds, nmse = random.uniform(1.0, 10.0, (2, 5, 4))
+    results = [
+        {"rows": [
+            {"method": "flux", "reuse_ratio": k / 10, "seconds": took, "scores": {"nmse": lost}}
+            for k, (took, lost) in enumerate(zip(*of, strict=True))
+        ]}
+        for of in zip(seconds, nmse, strict=True)
+    ]  # fmt: skip
+    each = np.kron(np.eye(5), np.ones(4))  # the shares of each map's ratios make one
+    for row in clairvoyant(results):
+        least = linprog(nmse.ravel() / 5, seconds.reshape(1, -1) / 5, row["ms"] / 1e3, each, np.ones(5)).fun
+        assert row["clairvoyant_nmse"] == pytest.approx(least) and least < row["nmse"]
