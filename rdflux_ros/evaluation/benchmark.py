@@ -113,6 +113,7 @@ def _parts(
     """Times of walls, and of the physics layer's parts for the transmitters of each crowd in one pass."""
     import torch
 
+    from rdflux_ros.evaluation.inference import Stopwatch
     from rdflux_ros.mapping.regions import crop, nearest_region
     from rdflux_ros.propagation.config import PhysicsConfig
     from rdflux_ros.propagation.facades import trace_facades
@@ -123,9 +124,10 @@ def _parts(
     for crowd in crowds:
         region = nearest_region(crowd[0].x, crowd[0].y)
         heights = crop(streets, region, mapper.config)
-        start = time.perf_counter()
+        watch = Stopwatch(mapper.device)
         facades = trace_facades(heights, streets.grid.resolution, mapper.device, touched=mapper.config.touched)
-        times["walls"].append(1e3 * (time.perf_counter() - start))
+        watch.lap("walls")
+        times["walls"].append(watch.total)
         x, y = region.grid.origin_x, region.grid.origin_y
         points = torch.tensor([(p.x - x, p.y - y, p.z) for p in crowd], dtype=torch.float32, device=mapper.device)
         _, parts = layer.timed(facades, points)

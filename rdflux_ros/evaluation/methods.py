@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -24,7 +23,7 @@ from torch import Tensor
 from rdflux_ros.baselines.radiounet import RadioUNet
 from rdflux_ros.data.radiomapseer import DataError, RadioMapSeer, Sample
 from rdflux_ros.data.transforms import coarsened
-from rdflux_ros.evaluation.inference import Stopwatch, finished
+from rdflux_ros.evaluation.inference import finished, timed
 from rdflux_ros.flux.conditions import mean_heights, streets_image
 from rdflux_ros.flux.loading import LoadedModel
 from rdflux_ros.flux.midpoints import RegionCache
@@ -224,10 +223,9 @@ class Workbench:
         """A method's grey [256, 256] and what it took [s]: with what the methods share, without what reuse spares."""
         method = method_named(name)
         kept, shared = method.kept(self, sample), method.shared(self, sample)
-        start = time.perf_counter()
         with torch.inference_mode():
-            grey = method.answer(self, sample, kept)
-        return grey, time.perf_counter() - start + shared
+            grey, seconds = timed(self.device, lambda: method.answer(self, sample, kept))
+        return grey, seconds + shared
 
     def lacks(self, name: str) -> str | None:
         """Why the method cannot answer here, in words; None where it can."""
@@ -260,7 +258,7 @@ class Workbench:
     def _timed_parts(self, sample: Sample) -> tuple[PathGains, float]:
         def compute() -> tuple[PathGains, float]:
             facades = self.facades(sample)
-            return self._timed(lambda: self.layer(facades, self.transmitter(sample)))
+            return timed(self.device, lambda: self.layer(facades, self.transmitter(sample)))
 
         return self._parts.get_or_compute(_key(sample), compute)[0]
 
@@ -270,7 +268,7 @@ class Workbench:
         def compute() -> tuple[PosePart, float]:
             gains, transmitter = self.parts(sample), self.transmitter(sample)
             free, cars = self._on_device(sample.free), self._on_device(sample.cars)
-            return self._timed(lambda: self.flux.pose_part(gains, transmitter, free, cars))
+            return timed(self.device, lambda: self.flux.pose_part(gains, transmitter, free, cars))
 
         return self._poses.get_or_compute(_key(sample), compute)[0]
 
@@ -286,12 +284,6 @@ class Workbench:
 
     def _on_device(self, mask: NDArray[np.bool_]) -> Tensor:
         return torch.from_numpy(mask).to(self.device)[None]
-
-    def _timed(self, work: Callable[[], T]) -> tuple[T, float]:
-        watch = Stopwatch(self.device)
-        result = work()
-        watch.lap("all")
-        return result, 1e-3 * watch.total
 
 
 def _no_time(bench: Workbench, sample: Sample) -> float:

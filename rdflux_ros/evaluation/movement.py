@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from rdflux_ros.data.radiomapseer import DataError, RadioMapSeer, Sample
 from rdflux_ros.evaluation.accuracy import ROOF_HEIGHT_M
 from rdflux_ros.evaluation.console import table
-from rdflux_ros.evaluation.inference import Stopwatch, finished
+from rdflux_ros.evaluation.inference import finished, timed
 from rdflux_ros.evaluation.journal import opened
 from rdflux_ros.evaluation.methods import WINDOW, Split, Workbench
 from rdflux_ros.evaluation.metrics import bootstrap_interval, scores
@@ -134,10 +134,9 @@ class _Answers:
             return finished(flux.streets(bench.image(sample), WINDOW))
 
         part, _ = self._regions.get_or_compute(f"{sample.scene} {ratio}", compute)
-        pose, watch = bench.pose(sample), Stopwatch(bench.device)
-        grey = flux.answer(part, pose, WINDOW)[0, 0].float().cpu().numpy()
-        watch.lap("all")
-        return grey, 1e-3 * watch.total + bench.pose_seconds(sample)
+        pose = bench.pose(sample)
+        grey, seconds = timed(bench.device, lambda: flux.answer(part, pose, WINDOW)[0, 0].float().cpu().numpy())
+        return grey, seconds + bench.pose_seconds(sample)
 
 
 def _measured(answers: _Answers, sample: Sample, seed: int) -> dict[str, dict[str, Any]]:

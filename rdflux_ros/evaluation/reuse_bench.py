@@ -5,9 +5,8 @@ A pair is a map that is answered and an origin: the map whose midpoint is kept f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 import torch
@@ -16,13 +15,11 @@ from torch import Tensor
 
 from rdflux_ros.data.radiomapseer import DataError, Sample
 from rdflux_ros.diffusion.schedule import reused_steps
-from rdflux_ros.evaluation.inference import Stopwatch
+from rdflux_ros.evaluation.inference import timed
 from rdflux_ros.evaluation.methods import WINDOW, Workbench
 from rdflux_ros.flux.midpoints import RegionCache
 from rdflux_ros.flux.pipeline import FluxPipeline, PosePart, StreetsPart
 from rdflux_ros.networks.condition import Condition
-
-T = TypeVar("T")
 
 CHAINS = 8
 """Of which all latents are kept (26 MB each, of 100 steps)."""
@@ -168,13 +165,11 @@ class ReuseBench:
 
     def _chain(self, sample: Sample) -> Chain:
         def compute() -> Chain:
-            watch = Stopwatch(self._bench.device)
+            bench = self._bench
             with torch.inference_mode():
-                told = _Timed(self._bench, sample).conditional()
-                watch.lap("before")
-                states = list(self._bench.flux.full_chain(told.condition, WINDOW))
-                watch.lap("steps")
-            return Chain(states, told.seconds, 1e-3 * watch.parts["steps"])
+                told = _Timed(bench, sample).conditional()
+                states, seconds = timed(bench.device, lambda: list(bench.flux.full_chain(told.condition, WINDOW)))
+            return Chain(states, told.seconds, seconds)
 
         return self._chains.get_or_compute(f"{sample.name} {bool(sample.cars.any())}", compute)[0]
 
@@ -199,32 +194,27 @@ class _Timed:
     def conditional(self) -> Told:
         """What the full chain and vanilla reuse are told."""
         image, pose = self._bench.image(self.sample), self._pose
-        return Told(*self._clocked(lambda: self._bench.flux.conditional(image, pose)))
+        return Told(*timed(self._bench.device, lambda: self._bench.flux.conditional(image, pose)))
 
     def told(self, streets: StreetsPart, *, aligned: bool) -> Told:
         """What a second stage is told."""
         pose = self._pose
-        return Told(*self._clocked(lambda: self._bench.flux.condition(streets, pose, aligned=aligned)))
+        return Told(*timed(self._bench.device, lambda: self._bench.flux.condition(streets, pose, aligned=aligned)))
 
     def last_steps(
         self, method: str, ratio: float, flux: FluxPipeline, midpoint: Tensor, told: Told, *, aligned: bool
     ) -> Answer:
         """The answer from a midpoint on."""
-        latents, steps = self._clocked(lambda: flux.last_steps(told.condition, midpoint, WINDOW, aligned=aligned))
+        device = self._bench.device
+        latents, steps = timed(device, lambda: flux.last_steps(told.condition, midpoint, WINDOW, aligned=aligned))
         return self.decoded(method, ratio, latents, told.seconds, steps)
 
     def decoded(self, method: str, ratio: float | None, latents: Tensor, seconds: float, steps: float) -> Answer:
         """The answer of latents that took `seconds` for the condition and `steps` for the steps."""
-        pose = self._pose
-        grey, decoding = self._clocked(lambda: self._bench.flux.decoded(latents, pose)[0, 0].float().cpu().numpy())
-        shared = self._bench.pose_seconds(self.sample)
+        bench, pose = self._bench, self._pose
+        grey, decoding = timed(bench.device, lambda: bench.flux.decoded(latents, pose)[0, 0].float().cpu().numpy())
+        shared = bench.pose_seconds(self.sample)
         return Answer(method, ratio, grey, shared + seconds + steps + decoding, steps)
-
-    def _clocked(self, work: Callable[[], T]) -> tuple[T, float]:
-        watch = Stopwatch(self._bench.device)
-        result = work()
-        watch.lap("all")
-        return result, 1e-3 * watch.total
 
 
 def _square_sum(latents: Tensor) -> float:

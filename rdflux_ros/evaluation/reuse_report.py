@@ -68,8 +68,8 @@ def clairvoyant_lines(summary: dict[str, Any]) -> list[str]:
     return [
         "",
         "Were R chosen for each map (flux, or the full chain as R = 0) by one who knows errors and times beforehand, "
-        "in the mean time that a fixed R takes (lower convex hull: a map may be drawn to one of two R): no adaptive rule "
-        f"can be below that.{beside}",
+        "in the mean time that a fixed R takes (lower convex hull: a map may be drawn to one of two R): no adaptive "
+        f"rule can be below that.{beside}",
         "",
         table(["R", "mean ms", "NMSE", "NMSE, R chosen for each map"], rows),
     ]

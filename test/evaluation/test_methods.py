@@ -17,7 +17,7 @@ from rdflux_ros.baselines import radiounet
 from rdflux_ros.baselines.radiounet import INPUTS, RadioUNet
 from rdflux_ros.data.radiomapseer import RadioMapSeer, Sample
 from rdflux_ros.evaluation.evaluate import main
-from rdflux_ros.evaluation.methods import METHODS, WINDOW, Split, Workbench, choose_methods
+from rdflux_ros.evaluation.methods import METHODS, WINDOW, Method, Split, Workbench, choose_methods
 from rdflux_ros.flux.loading import load_model
 from rdflux_ros.flux.pipeline import FluxPipeline
 from rdflux_ros.model import checkpoint
@@ -79,6 +79,25 @@ def test_every_method_answers_in_the_table(folder: Path, tmp_path: Path, capsys:
     assert len({found["methods"][name]["nmse"] for name in ROWS}) == len(ROWS), "no two methods answer the same"
     printed = capsys.readouterr().out
     assert "drawn by seed 7" in printed and found["model"]["digest"][:12] in printed
+
+
+def test_what_is_queued_for_what_is_kept_is_not_the_answers_time(
+    bench: Workbench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The clock starts and stops where the GPU has nothing left to do."""
+    done: list[str] = []
+    here = sample(bench, "a_0")
+
+    def answer(*_: object) -> np.ndarray:
+        done.append("answered")
+        return here.grey
+
+    queued = Method(answer, lambda *_: done.append("kept"), lambda *_: 0.0)
+    monkeypatch.setitem(METHODS, "queued", queued)
+    monkeypatch.setattr(bench, "device", torch.device("cuda"))
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda _: done.append("idle"))
+    assert bench.answer("queued", here)[1] > 0.0
+    assert done == ["kept", "idle", "answered", "idle"]
 
 
 def test_vanilla_with_itself_as_donor_is_the_full_chain(bench: Workbench) -> None:
