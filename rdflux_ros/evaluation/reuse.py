@@ -16,7 +16,7 @@ from rdflux_ros.diffusion.schedule import uniform_schedule
 from rdflux_ros.evaluation.flight import evaluate_flight
 from rdflux_ros.evaluation.journal import opened
 from rdflux_ros.evaluation.methods import Split, Workbench
-from rdflux_ros.evaluation.metrics import bootstrap_interval, scores, summarise
+from rdflux_ros.evaluation.metrics import paired_comparison, scores, summarise
 from rdflux_ros.evaluation.reuse_bench import Answer, ReuseBench
 from rdflux_ros.flux.loading import load_model
 from rdflux_ros.flux.pipeline import FluxPipeline
@@ -166,16 +166,16 @@ def _record(
         }
         for answer in answers
     ]
-    return {"origin": origin.name, "rows": rows, "latents": latents}
+    return {"scene": here.scene, "origin": origin.name, "rows": rows, "latents": latents}
 
 
 def _rows(results: Sequence[dict[str, Any]], seed: int) -> list[dict[str, Any]]:
     """A row for each method and ratio over all pairs, with what it loses against the full chain."""
     found = []
     full = [row["scores"]["nmse"] for result in results for row in result["rows"] if row["method"] == "full"]
+    scenes = [result["scene"] for result in results]
     for column in zip(*(result["rows"] for result in results), strict=True):
-        lost = [row["scores"]["nmse"] - nmse for row, nmse in zip(column, full, strict=True)]
-        low, high = bootstrap_interval(lost, seed=seed)
+        lost = paired_comparison([row["scores"]["nmse"] for row in column], full, scenes, seed=seed)
         found.append(
             {
                 "method": column[0]["method"],
@@ -183,7 +183,7 @@ def _rows(results: Sequence[dict[str, Any]], seed: int) -> list[dict[str, Any]]:
                 **summarise([row["scores"] for row in column]),
                 "ms": 1e3 * float(np.median([row["seconds"] for row in column])),
                 "steps_ms": 1e3 * float(np.median([row["steps_seconds"] for row in column])),
-                "against_full": {"nmse": float(np.nanmean(lost)), "low": low, "high": high},
+                "against_full": {"nmse": lost["difference"], "low": lost["low"], "high": lost["high"]},
             }
         )
     return found

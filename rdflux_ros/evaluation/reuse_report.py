@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rdflux_ros.evaluation.console import table
+from rdflux_ros.evaluation.console import table, with_interval
 from rdflux_ros.evaluation.metrics import KEYS
 from rdflux_ros.evaluation.report import draw_map
 
@@ -41,9 +41,9 @@ def reuse_head(summary: dict[str, Any]) -> str:
         f"{summary['seed']}. Model {model['file']} (digest {model['digest'][:12]}), chain of T = {model['steps']}, "
         f"temperature {model['temperature']:g}, on {summary['device']}. `flux` splits the chain as the papers do, "
         f"`flux_short` and `aligned` have a first stage of {model['static_steps']} steps. Lost: NMSE less the full "
-        "chain's, pair by pair, with its bootstrap interval over maps (95 %). Times are medians: from the transmitter "
-        "to the map, physics layer and condition included, what is kept not (full chain and vanilla compute the static "
-        "condition each time); and in the steps alone." + left_out
+        "chain's, pair by pair, with its bootstrap interval over scenes (95 %). Times are medians: from the "
+        "transmitter to the map, physics layer and condition included, what is kept not (full chain and vanilla "
+        "compute the static condition each time); and in the steps alone." + left_out
     )
 
 
@@ -79,14 +79,15 @@ def flight_lines(summary: dict[str, Any]) -> list[str]:
     """Jitter along the flight of a summary."""
     flight = summary["flight"]
     rows = [
-        [name, found["rms_db"], "{less_truth_db:+.3f} [{low:+.3f}, {high:+.3f}]".format(**found)]
+        [name, found["rms_db"], with_interval(found["less_truth_db"], found["low"], found["high"], spec="+.3f")]
         for name, found in flight["methods"].items()
     ]
     return [
         "",
         f"Change from frame to frame along the flight {flight['name']}, {flight['steps']} steps of which "
         f"{flight['crossings']} cross into another region, at R = {summary['model']['reuse_ratio']:g}; rms over the "
-        "cells that both windows hold, mean over steps. Vanilla keeps the midpoint of the first pose in a region.",
+        "cells that both windows hold, mean over steps, intervals (95 %, bootstrap) over regions. Vanilla keeps the "
+        "midpoint of the first pose in a region.",
         "",
         table(["answers of", "rms change dB", "less the truth's own dB"], rows),
     ]
@@ -97,7 +98,7 @@ def reuse_table(summary: dict[str, Any]) -> str:
     rows = []
     for row in summary["rows"]:
         lost = row["against_full"]
-        interval = "-" if row["method"] == "full" else "{nmse:+.5f} [{low:+.5f}, {high:+.5f}]".format(**lost)
+        interval = "-" if row["method"] == "full" else with_interval(*lost.values())
         ratio = "-" if row["reuse_ratio"] is None else f"{row['reuse_ratio']:g}"
         rows.append([row["method"], ratio, *(row[key] for key in KEYS), interval, row["ms"], row["steps_ms"]])
     return table(["method", "R", *KEYS, "lost against full", "ms", "steps ms"], rows)
