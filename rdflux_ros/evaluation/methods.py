@@ -88,6 +88,12 @@ class Split:
         maps = _drawn(others, "scene", seed, sample.name)
         return self[_drawn(maps, "transmitter", seed, sample.name)]
 
+    def scattered(self, sample: Sample, seed: int, count: int) -> list[Sample]:
+        """A map of each of `count` other scenes, or of all where there are fewer, drawn in the same way."""
+        others = [scene for scene in self._maps_of if scene != sample.scene]
+        others.sort(key=lambda scene: _number("scattered", seed, sample.name, scene))
+        return [self[_drawn(self._maps_of[scene], "transmitter", seed, sample.name)] for scene in others[:count]]
+
     def evenly(self, count: int, seed: int) -> list[int]:
         """Numbers of `count` maps, round after round one of every scene, in an order drawn by `seed`.
 
@@ -479,5 +485,9 @@ def _key(sample: Sample) -> str:
 
 def _drawn(choices: Sequence[T], *of: object) -> T:
     """One of the choices; the same for the same arguments, whatever was drawn before."""
-    digest = hashlib.sha256(" ".join(map(str, of)).encode()).digest()
-    return choices[int.from_bytes(digest[:8], "little") % len(choices)]
+    return choices[_number(*of) % len(choices)]
+
+
+def _number(*of: object) -> int:
+    """64 bits that look drawn; the same for the same arguments."""
+    return int.from_bytes(hashlib.sha256(" ".join(map(str, of)).encode()).digest()[:8], "little")

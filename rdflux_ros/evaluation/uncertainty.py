@@ -235,8 +235,8 @@ def _spread(bench: Workbench, sample: Sample, found: _Answer, stddev_db: NDArray
     assert bench.split is not None
     pose, own = bench.pose(sample), bench.region(sample, aligned=True)
     members = [found.pathloss_db]
-    for k in range(SPREAD_OF):
-        other = bench.region(bench.split.elsewhere(sample, bench.seed + k), aligned=True)
+    for origin in bench.split.scattered(sample, bench.seed, SPREAD_OF):
+        other = bench.region(origin, aligned=True)
         grey = bench.flux.answer(replace(own, midpoint=other.midpoint), pose, WINDOW)[0, 0].float().cpu().numpy()
         members.append(FLOOR_PATHLOSS_DB - GREY_SPAN_DB * grey)
     spread, error = np.std(members, axis=0)[sample.free], found.error_db[sample.free]

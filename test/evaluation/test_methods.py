@@ -191,6 +191,18 @@ def test_draws_follow_the_seed_and_the_sample(bench: Workbench) -> None:
     assert bench.donor(there[0]).name == split.donor(there[0], bench.seed).name
 
 
+def test_scenes_are_scattered_without_any_twice(tmp_path: Path) -> None:
+    split = Split(RadioMapSeer(make_scenes(tmp_path / "many", "abcdef")))
+    here = split[split.names.index("c_1")]
+    for seed in range(3):
+        names = [one.name for one in split.scattered(here, seed, 4)]
+        scenes = {name[0] for name in names}
+        assert len(scenes) == 4 and "c" not in scenes
+        assert names == [one.name for one in split.scattered(here, seed, 5)][:4]
+    assert len(split.scattered(here, 0, 9)) == 5
+    assert len({tuple(one.name for one in split.scattered(here, seed, 4)) for seed in range(5)}) > 1
+
+
 def test_more_maps_of_the_same_seed_are_these_and_others_of_every_scene(bench: Workbench) -> None:
     split = bench.split
     assert split is not None
