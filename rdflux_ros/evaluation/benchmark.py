@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rdflux_ros.console import positive
-from rdflux_ros.evaluation.console import table, write_json
+from rdflux_ros.evaluation.console import model_name, table, write_json
 from rdflux_ros.machine import usable_cores
 from rdflux_ros.model.shipped import PHYSICS, SHIPPED
 
@@ -297,9 +297,14 @@ def hardware(device: str) -> dict[str, Any]:
         "python": platform.python_version(),
         "torch": torch.__version__,
     }
-    if device == "cuda":
+    if device.startswith("cuda"):
         found["gpu"] = torch.cuda.get_device_name()
     return found
+
+
+def hardware_line(found: dict[str, Any]) -> str:
+    """`hardware` in a line: what computed, its cores, torch."""
+    return f"{found.get('gpu', found['cpu'])}, {found['cores']} cores, torch {found['torch']}"
 
 
 def _cpu_name() -> str:
@@ -382,7 +387,7 @@ def _report(result: dict[str, Any]) -> str:
 def _inference_report(found: dict[str, Any]) -> list[str]:
     model = found["model"]
     head = (
-        f"Model {model['file']} (digest {model['digest'][:12]}), T = {model['steps']}, {model['static_steps']} static "
+        f"Model {model_name(model)}, T = {model['steps']}, {model['static_steps']} static "
         f"steps, temperature {model['temperature']:g}. Whole: pose to map, physics layer included; decode has the "
         "last update in it."
     )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rdflux_ros.evaluation.console import table, with_interval
+from rdflux_ros.evaluation.console import model_name, table, with_interval
 from rdflux_ros.evaluation.report import draw_map
 from rdflux_ros.evaluation.similarity import HARMLESS_DB
 
@@ -36,7 +36,7 @@ def similarity_lines(summary: dict[str, Any]) -> list[str]:
     head = ["change", "pairs", "cells", "D_env", "NMSE", "rms dB", "kept", "NMSE kept", "rms dB kept", "worst dB kept"]
     return [
         f"Updates of streets of {summary['data']}, split {summary['split']}, walls at {summary['map_resolution']:g} m, "
-        f"drawn by seed {summary['seed']}. Model {model['file']} (digest {model['digest'][:12]}), R = "
+        f"drawn by seed {summary['seed']}. Model {model_name(model)}, R = "
         f"{model['reuse_ratio']:g}, {model['static_steps']} static steps, "
         f"{'aligned' if summary['aligned'] else 'frozen'} second stage, whose static tokens are compared (first "
         f"attention layer). NMSE and rms dB: the answer from the old midpoint against the answer from a new one; "

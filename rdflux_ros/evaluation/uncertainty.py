@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from rdflux_ros.data.radiomapseer import DataError, RadioMapSeer, Sample
 from rdflux_ros.evaluation.accuracy import ROOF_HEIGHT_M
-from rdflux_ros.evaluation.console import table
+from rdflux_ros.evaluation.console import model_name, table
 from rdflux_ros.evaluation.methods import WINDOW, Split, Workbench
 from rdflux_ros.evaluation.metrics import mean, rank_correlation
 from rdflux_ros.flux.loading import load_model
@@ -132,7 +132,7 @@ def uncertainty_lines(summary: dict[str, Any]) -> list[str]:
     times = [[name, *found.values()] for name, found in summary["within"].items()]
     return [
         f"Laws fitted on {summary['split']}, checked on {summary['check']} of {summary['data']}; model "
-        f"{summary['model']['file']} (digest {summary['model']['digest'][:12]}). Share of the free cells of "
+        f"{model_name(summary['model'])}. Share of the free cells of "
         f"{summary['check']} whose error lies within what holds the share in the head on {summary['split']}; the "
         "standard deviation is the root of its mean square.",
         "",
