@@ -218,7 +218,7 @@ def _radiounet(path: Path, device: str) -> RadioUNet:
 def _workbench(choice: ModelChoice, maps: Split, device: str, seed: int, radiounets: Sequence[RadioUNet]) -> Workbench:
     loaded = load_model(choice.name, select_device(device))
     if loaded is None:
-        return Workbench(device)
+        return Workbench(device, radiounets=radiounets)
     flux = FluxPipeline(
         loaded.model,
         reuse_ratio=choice.reuse_ratio,

@@ -179,13 +179,18 @@ class Workbench:
 
         return self._images.get_or_compute(_streets_key(sample), compute)[0]
 
-    def region(self, sample: Sample, *, aligned: bool) -> StreetsPart:
-        """Midpoint and static condition of the sample's streets, for either second stage."""
+    def region(self, sample: Sample, *, aligned: bool, flux: FluxPipeline | None = None) -> StreetsPart:
+        """Midpoint and static condition of the sample's streets, for either second stage.
+
+        `flux` runs the same model at another R, in place of the bench's own.
+        """
+        flux = flux or self.flux
 
         def compute() -> StreetsPart:
-            return finished(self.flux.streets(self.image(sample), WINDOW, aligned=aligned))
+            return finished(flux.streets(self.image(sample), WINDOW, aligned=aligned))
 
-        return self._regions.get_or_compute(f"{_streets_key(sample)} {aligned}", compute)[0]
+        key = f"{_streets_key(sample)} {aligned} {flux.method.reuse_ratio} {flux.method.static_steps}"
+        return self._regions.get_or_compute(key, compute)[0]
 
     def parts(self, sample: Sample) -> PathGains:
         """The physics layer's path gains by mechanism, for a batch of this one transmitter."""
@@ -236,10 +241,10 @@ class Workbench:
     def lacks(self, name: str) -> str | None:
         """Why the method cannot answer here, in words; None where it can."""
         method = method_named(name)
-        if not method.by_model:
-            return None
         if name in RADIOUNETS and RADIOUNETS[name] not in self.radiounets:
             return f"no file of a RadioUNet on inputs {RADIOUNETS[name]!r} is given"
+        if not method.by_model:
+            return None
         if self.loaded is None:
             return "there is no model"
         if name == "autoencoder" and self._lossless:
@@ -248,14 +253,24 @@ class Workbench:
             return f"{scene} has one transmitter, so no donor"
         if method.draws == "scene" and self.split is not None and self.split.scenes() < 2:
             return "the split has one scene, so no other midpoint"
+        if "aligned" in method.stages and name != "no_midpoint" and self._without_midpoints:
+            return f"{self.loaded.path}: trained on noise in the midpoint's place"
         return self.loaded.lacks(*method.stages)
 
     def offered(self) -> list[str]:
         """The methods that there are for this model, whether or not its file holds all that they need."""
-        if self.loaded is None:
-            return [name for name, method in METHODS.items() if not method.by_model]
         absent = [name for name, inputs in RADIOUNETS.items() if inputs not in self.radiounets]
-        return [name for name in METHODS if name not in absent and (name != "autoencoder" or not self._lossless)]
+        absent += ["autoencoder"] if self._lossless else []
+        return [
+            name
+            for name, method in METHODS.items()
+            if name not in absent and (self.loaded is not None or not method.by_model)
+        ]
+
+    @property
+    def _without_midpoints(self) -> bool:
+        """The model is a control, whose aligned stage never saw a midpoint."""
+        return self.loaded is not None and self.loaded.notes.get("aligned", {}).get("midpoint") == "noise"
 
     @property
     def _lossless(self) -> bool:
@@ -354,16 +369,17 @@ def _full_chain(steps: int | None) -> Method:
     return Method(_full(steps), Workbench.image, stages=("conditional",))
 
 
-def _radiounet(inputs: str) -> Callable[[Workbench, Sample, Tensor], NDArray[np.float32]]:
-    """The baseline on one kind of input."""
+def _radiounet(bench: Workbench, sample: Sample, image: Tensor) -> NDArray[np.float32]:
+    """The baseline as published."""
+    _, greys = bench.radiounets["published"](image, None, bench.transmitter(sample), None)
+    return _image(greys.clamp(0.0, 1.0)) * sample.free
 
-    def answer(bench: Workbench, sample: Sample, image: Tensor) -> NDArray[np.float32]:
-        pose = bench.pose(sample)
-        network = bench.radiounets[inputs]
-        _, greys = network(image, pose.dynamics, bench.transmitter(sample), pose.base)
-        return _image(greys.clamp(0.0, 1.0) * pose.free)
 
-    return answer
+def _radiounet_physics(bench: Workbench, sample: Sample, image: Tensor) -> NDArray[np.float32]:
+    """The baseline on the images that our own networks see."""
+    pose = bench.pose(sample)
+    _, greys = bench.radiounets["physics"](image, pose.dynamics, bench.transmitter(sample), pose.base)
+    return _image(greys.clamp(0.0, 1.0) * pose.free)
 
 
 def _vanilla(bench: Workbench, sample: Sample, kept: tuple[Tensor, Tensor]) -> NDArray[np.float32]:
@@ -397,8 +413,8 @@ RADIOUNETS = {"radiounet": "published", "radiounet_physics": "physics"}
 METHODS = {
     "autoencoder": Method(_autoencoder, shared=_no_time),
     "physics": Method(_physics, shared=Workbench.physics_seconds, by_model=False),
-    "radiounet": Method(_radiounet("published"), Workbench.image, shared=_no_time),
-    "radiounet_physics": Method(_radiounet("physics"), Workbench.image),
+    "radiounet": Method(_radiounet, Workbench.image, shared=_no_time, by_model=False),
+    "radiounet_physics": Method(_radiounet_physics, Workbench.image),
     "full": _full_chain(None),
     "vanilla": Method(
         _vanilla,

@@ -17,14 +17,13 @@ from numpy.typing import NDArray
 
 from rdflux_ros.data.radiomapseer import DataError, RadioMapSeer, Sample
 from rdflux_ros.evaluation.accuracy import ROOF_HEIGHT_M
-from rdflux_ros.evaluation.console import table, with_interval
-from rdflux_ros.evaluation.inference import finished, timed
+from rdflux_ros.evaluation.console import model_name, table, with_interval
+from rdflux_ros.evaluation.inference import timed
 from rdflux_ros.evaluation.journal import opened
 from rdflux_ros.evaluation.methods import WINDOW, Split, Workbench
 from rdflux_ros.evaluation.metrics import mean, paired_comparison, scores
 from rdflux_ros.flux.loading import load_model
-from rdflux_ros.flux.midpoints import RegionCache
-from rdflux_ros.flux.pipeline import FluxPipeline, StreetsPart
+from rdflux_ros.flux.pipeline import FluxPipeline
 from rdflux_ros.mapping.config import STILL_M
 from rdflux_ros.mapping.mapper import select_device
 from rdflux_ros.model.shipped import SHIPPED
@@ -79,13 +78,12 @@ def evaluate_movement(
     maps = Split(RadioMapSeer(data, split), map_resolution)
     if (loaded := load_model(model, select_device(device))) is None:
         raise DataError("there is no model, so nothing is reused")
-    if lacking := loaded.lacks("static", "aligned"):
-        raise DataError(lacking)
     steps = loaded.model.config.method.steps
     ratios = [round(1 - last / steps, 9) for last in LAST_STEPS if last < steps]
     pipelines = {ratio: FluxPipeline(loaded.model, reuse_ratio=ratio) for ratio in ratios}
     bench = Workbench(device, loaded=loaded, flux=pipelines[ratios[-1]], split=maps, seed=seed)
-    answers = _Answers(bench, pipelines)
+    if lacking := bench.lacks("aligned"):
+        raise DataError(lacking)
     settings = {
         "data": data.name,
         "split": split,
@@ -100,7 +98,7 @@ def evaluate_movement(
     chosen = sorted(maps.evenly(pairs, seed))
     for index in tqdm(chosen, desc="movement", unit="map", dynamic_ncols=True):
         if maps.names[index] not in kept.results:
-            kept.add(maps.names[index], _measured(answers, maps[index], seed + index))
+            kept.add(maps.names[index], _measured(bench, pipelines, maps[index], seed + index))
     results = [kept.results[maps.names[index]] for index in chosen]
     summary = {**settings, "maps": len(results), **_by_height(results, seed)}
     if report is not None:
@@ -120,41 +118,28 @@ def displaced(sample: Sample, distance: float, direction: float) -> Sample | Non
     return replace(sample, position=np.array([x, y, z]), transmitter=number)
 
 
-class _Answers:
-    """The aligned stage's answers at several ratios, each from midpoints of its own."""
-
-    def __init__(self, bench: Workbench, pipelines: dict[float, FluxPipeline]) -> None:
-        self._bench, self.pipelines = bench, pipelines
-        self._regions: RegionCache[StreetsPart] = RegionCache(len(pipelines))
-
-    def of(self, sample: Sample, ratio: float) -> tuple[NDArray[np.float32], float]:
-        """Grey [256, 256], and what it took [s]."""
-        bench, flux = self._bench, self.pipelines[ratio]
-
-        def compute() -> StreetsPart:
-            return finished(flux.streets(bench.image(sample), WINDOW))
-
-        part, _ = self._regions.get_or_compute(f"{sample.scene} {ratio}", compute)
-        pose = bench.pose(sample)
-        grey, seconds = timed(bench.device, lambda: flux.answer(part, pose, WINDOW)[0, 0].float().cpu().numpy())
-        return grey, seconds + bench.pose_seconds(sample)
+def _answer(bench: Workbench, flux: FluxPipeline, sample: Sample) -> tuple[NDArray[np.float32], float]:
+    """The aligned stage's grey [256, 256] at the pipeline's R, and what it took [s]."""
+    part, pose = bench.region(sample, aligned=True, flux=flux), bench.pose(sample)
+    grey, seconds = timed(bench.device, lambda: flux.answer(part, pose, WINDOW)[0, 0].float().cpu().numpy())
+    return grey, seconds + bench.pose_seconds(sample)
 
 
-def _measured(answers: _Answers, sample: Sample, seed: int) -> dict[str, Any]:
+def _measured(bench: Workbench, pipelines: dict[float, FluxPipeline], sample: Sample, seed: int) -> dict[str, Any]:
     """NMSE and time at each ratio, NMSE and change of the answers that were made elsewhere; NaN where none can be."""
     direction = np.random.default_rng(seed).uniform(0.0, 2 * math.pi)
     fixed: dict[str, dict[str, float]] = {}
     moved: dict[str, dict[str, float]] = {}
-    for ratio in answers.pipelines:
-        grey, seconds = answers.of(sample, ratio)
+    for ratio, flux in pipelines.items():
+        grey, seconds = _answer(bench, flux, sample)
         fixed[f"{ratio:g}"] = {"nmse": scores(grey, sample.grey, sample.free)["nmse"], "ms": 1e3 * seconds}
-    fastest = max(answers.pipelines)
-    here, _ = answers.of(sample, fastest)
+    fastest = pipelines[max(pipelines)]
+    here, _ = _answer(bench, fastest, sample)
     for distance in DISTANCES_M:
         if (there := displaced(sample, distance, direction)) is None:
             moved[f"{distance:g}"] = {"nmse": math.nan, "rmse_db": math.nan}
             continue
-        grey, _ = answers.of(there, fastest)
+        grey, _ = _answer(bench, fastest, there)
         moved[f"{distance:g}"] = {
             "nmse": scores(grey, sample.grey, sample.free)["nmse"],
             "rmse_db": scores(grey, here, sample.free)["rmse_db"],
@@ -235,8 +220,8 @@ def movement_lines(summary: dict[str, Any]) -> list[str]:
     ]
     return [
         f"{summary['maps']} maps of {summary['data']}, split {summary['split']}, walls at "
-        f"{summary['map_resolution']:g} m, drawn by seed {summary['seed']}. Model {model['file']} (digest "
-        f"{model['digest'][:12]}), aligned second stage, one step where R is not stated. An answer that was made for a "
+        f"{summary['map_resolution']:g} m, drawn by seed {summary['seed']}. Model {model_name(model)}, "
+        "aligned second stage, one step where R is not stated. An answer that was made for a "
         "transmitter so far away, level, in a drawn direction, against the truth; lost: against the answer that was "
         "made for the place itself (95 %, bootstrap over scenes); rms: between the two answers.",
         "",

@@ -23,7 +23,7 @@ from rdflux_ros.flux.pipeline import FluxPipeline
 from rdflux_ros.model import checkpoint
 from rdflux_ros.model.config import model_config
 from rdflux_ros.model.radio_model import STAGES, RadioModel
-from rdflux_ros.model.tiny import TINY, model_file
+from rdflux_ros.model.tiny import TINY, model_file, random_model
 
 ROWS = ["physics", "full", "vanilla", "flux", "aligned", "other_midpoint", "no_midpoint"]
 METHOD = {"steps": 10, "reuse_ratio": 0.8}
@@ -174,6 +174,40 @@ def test_baselines_stand_in_the_table_where_their_files_are_given(
     assert "no file of a RadioUNet on inputs 'published'" in capsys.readouterr().err
     assert main([*named, "--radiounet", str(folder / "whole.safetensors")]) == 2
     assert "whole.safetensors: not a model of rdflux_ros radiounet" in capsys.readouterr().err
+
+
+def test_the_published_baseline_needs_no_other_model(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.manual_seed(0)
+    for inputs in INPUTS:
+        radiounet.save(RadioUNet(inputs), tmp_path / f"{inputs}.safetensors", {})
+    command = ["accuracy", "--data", str(folder / "city"), "--limit", "1", "--map-resolution", "1"]
+    command += ["--radiounet", *(str(tmp_path / f"{inputs}.safetensors") for inputs in INPUTS)]
+    found = []
+    for options in (["--model", "physics"], ["--model", str(folder / "whole.safetensors")]):
+        out = tmp_path / "accuracy.json"
+        assert main([*command, *options, "--json", str(out)]) == 0
+        found.append(json.loads(out.read_text())["methods"])
+    assert list(found[0]) == ["physics", "radiounet"], "the other one sees what a model's pose adds"
+    assert found[0]["radiounet"]["nmse"] == found[1]["radiounet"]["nmse"]
+    assert main([*command, "--model", "physics", "--methods", "radiounet_physics"]) == 2
+    assert "there is no model" in capsys.readouterr().err
+
+
+def test_a_control_that_never_saw_a_midpoint_is_shown_none(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    control, out = tmp_path / "control.safetensors", tmp_path / "accuracy.json"
+    checkpoint.save(random_model(**METHOD), control, {"aligned": {"midpoint": "noise"}})
+    command = ["accuracy", "--data", str(folder / "city"), "--limit", "2", "--map-resolution", "1"]
+    assert main([*command, "--model", str(control), "--json", str(out)]) == 0
+    found = json.loads(out.read_text())
+    assert list(found["methods"]) == ["physics", "full", "vanilla", "flux", "no_midpoint"]
+    assert found["reference"] == "flux" and list(found["left_out"]) == ["aligned", "other_midpoint"]
+    assert "control.safetensors: trained on noise in the midpoint's place" in found["left_out"]["aligned"]
+    assert main(["movement", "--data", str(folder / "city"), "--split", "test", "--model", str(control)]) == 2
+    assert "trained on noise" in capsys.readouterr().err
 
 
 def test_draws_follow_the_seed_and_the_sample(bench: Workbench) -> None:
