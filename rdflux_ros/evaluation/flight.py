@@ -129,7 +129,8 @@ def evaluate_flight(
     bench = Workbench(device, loaded=loaded, flux=FluxPipeline(loaded.model))
     reuse = ReuseBench(bench, [bench.flux.method.reuse_ratio])
     model = loaded.summary(bench.flux.method)
-    kept = opened(journal, {"flight": flight.name, "model": model, "device": str(bench.device)})
+    settings = {"flight": flight.name, "model": model, "device": str(bench.device), "rows": reuse.rows()}
+    kept = opened(journal, settings)
 
     def answers(index: int, frame: Frame) -> dict[str, NDArray[np.float32]]:
         origin = flight[flight.first_in_region(index)].sample

@@ -112,7 +112,7 @@ def evaluate_reuse(
         "device": str(bench.device),
         "seed": seed,
     }
-    kept = opened(journal, settings)
+    kept = opened(journal, {**settings, "rows": reuse.rows()})
     pictured = [maps.names[k] for k in chosen[:: max(1, len(chosen) // max(1, pictures))][:pictures]]
     files = {} if report is None else {name: report / f"{name}.png" for name in pictured}
     for index in tqdm(chosen, desc=f"reuse, {scenario}", unit="pair", dynamic_ncols=True):

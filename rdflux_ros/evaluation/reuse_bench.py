@@ -23,6 +23,8 @@ from rdflux_ros.networks.condition import Condition
 
 CHAINS = 8
 """Of which all latents are kept (26 MB each, of 100 steps)."""
+LEAST_ALIGNED = 0.9
+"""From this R on the aligned stage has rows that it was not trained for: below, its steps are many and far apart."""
 
 
 @dataclass(frozen=True)
@@ -92,35 +94,47 @@ class ReuseBench:
             raise DataError("no reuse ratio above 0, so nothing is reused")
         self._chains: RegionCache[Chain] = RegionCache(CHAINS)
         self._first_stages: RegionCache[list[Tensor]] = RegionCache(CHAINS)
-        self._lacking = {
-            "flux": bench.loaded.lacks("static"),
-            "aligned": bench.loaded.lacks("static", "aligned"),
+        self._lacking = {name: bench.lacks(name) for name in ("flux", "aligned")}
+        ratios = [r for r in self._at if r >= LEAST_ALIGNED or r == self.method.reuse_ratio]
+        self._aligned = {
+            r: FluxPipeline(bench.loaded.model, reuse_ratio=r) for r in ratios if not self._lacking["aligned"]
         }
 
     def left_out(self) -> dict[str, str]:
         """Why a method has no row, or none at some of the ratios."""
         found = {name: reason for name, reason in self._lacking.items() if reason}
         own = self.method.reuse_ratio
-        if "aligned" not in found and any(ratio != own for ratio in self._at):
-            found["aligned"] = f"trained on midpoints at R = {own:g} alone, so it answers at no other ratio"
+        if "aligned" not in found and set(self._aligned) != set(self._at):
+            found["aligned"] = f"trained for R = {own:g}, so it has rows there and from R = {LEAST_ALIGNED:g} on"
         return found
+
+    def rows(self) -> list[tuple[str, float | None]]:
+        """Method and ratio of each of the `answers`."""
+        own = self.method.reuse_ratio
+        found: list[tuple[str, float | None]] = [("physics", None), ("full", None)]
+        found += [("vanilla", ratio) for ratio in self._at]
+        if not self._lacking["flux"]:
+            found += [("flux", ratio) for ratio in self._at]
+            found += [("flux_short", own)] if own in self._at and self.method.static_steps else []
+        return found + [("aligned", ratio) for ratio in self._aligned]
 
     def answers(self, here: Sample, origin: Sample) -> list[Answer]:
         """All answers to a map: the physics layer, the full chain, then each method at the ratios from low to high.
 
         Vanilla reuse goes on from the latents of the origin's own full chain, flux and aligned from those of the
-        first stage over the origin's streets: `flux` as the papers split the chain, `flux_short` and `aligned` with a
-        first stage as the model has it, at its own ratio.
+        first stage over the origin's streets: `flux` as the papers split the chain, `flux_short`, at the model's own
+        ratio, and `aligned`, at that and from `LEAST_ALIGNED` on, with a first stage as the model has it.
         """
-        timed = _Timed(self._bench, here)
+        parts = _Timed(self._bench, here)
         grey, seconds = self._bench.answer("physics", here)
         found = [Answer("physics", None, grey, seconds)]
         own = self._chain(here)
         with torch.inference_mode():
-            found.append(timed.decoded("full", None, own.states[-1], own.condition_seconds, own.steps_seconds))
-            found += self._vanilla(timed, self._chain(origin))
+            found.append(parts.decoded("full", None, own.states[-1], own.condition_seconds, own.steps_seconds))
+            found += self._vanilla(parts, self._chain(origin))
             if not self._lacking["flux"]:
-                found += self._flux(timed, origin)
+                found += self._flux(parts, origin)
+            found += self._by_aligned(parts, origin)
         return found
 
     def latents(self, here: Sample, origin: Sample) -> dict[str, dict[str, list[float]]]:
@@ -137,28 +151,31 @@ class ReuseBench:
         errors = {name: [_square_sum(a - b) for a, b in zip(z, own, strict=False)] for name, z in kept.items()}
         return {"own": energy, **{name: {"error": error} for name, error in errors.items()}}
 
-    def _vanilla(self, timed: _Timed, chain: Chain) -> Iterator[Answer]:
-        told = timed.conditional()
+    def _vanilla(self, parts: _Timed, chain: Chain) -> Iterator[Answer]:
+        told = parts.conditional()
         for ratio, flux in self._at.items():
             midpoint = chain.states[self._step(ratio)]
-            yield timed.last_steps("vanilla", ratio, flux, midpoint, told, aligned=False)
+            yield parts.last_steps("vanilla", ratio, flux, midpoint, told, aligned=False)
 
-    def _flux(self, timed: _Timed, origin: Sample) -> Iterator[Answer]:
+    def _flux(self, parts: _Timed, origin: Sample) -> Iterator[Answer]:
         bench, own = self._bench, self.method.reuse_ratio
-        told = timed.told(bench.region(timed.sample, aligned=False), aligned=False)
+        told = parts.told(bench.region(parts.sample, aligned=False), aligned=False)
         states = self._first_stage(origin)
         for ratio, flux in self._at.items():
             midpoint = states[self._step(ratio)].to(torch.float16).float()  # as it is kept
-            yield timed.last_steps("flux", ratio, flux, midpoint, told, aligned=False)
-        if own not in self._at:
-            return
-        if self.method.static_steps:
+            yield parts.last_steps("flux", ratio, flux, midpoint, told, aligned=False)
+        if own in self._at and self.method.static_steps:
             midpoint = bench.region(origin, aligned=False).midpoint.float()
-            yield timed.last_steps("flux_short", own, bench.flux, midpoint, told, aligned=False)
-        if not self._lacking["aligned"]:
-            told = timed.told(bench.region(timed.sample, aligned=True), aligned=True)
-            midpoint = bench.region(origin, aligned=True).midpoint.float()
-            yield timed.last_steps("aligned", own, bench.flux, midpoint, told, aligned=True)
+            yield parts.last_steps("flux_short", own, bench.flux, midpoint, told, aligned=False)
+
+    def _by_aligned(self, parts: _Timed, origin: Sample) -> Iterator[Answer]:
+        if not self._aligned:
+            return
+        bench = self._bench
+        told = parts.told(bench.region(parts.sample, aligned=True), aligned=True)  # the same at every R
+        for ratio, flux in self._aligned.items():
+            midpoint = bench.region(origin, aligned=True, flux=flux).midpoint.float()
+            yield parts.last_steps("aligned", ratio, flux, midpoint, told, aligned=True)
 
     def _step(self, ratio: float) -> int:
         return reused_steps(self.method.steps, ratio)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rdflux_ros.evaluation.console import table, with_interval
+from rdflux_ros.evaluation.console import model_name, table, with_interval
 from rdflux_ros.evaluation.metrics import KEYS
 from rdflux_ros.evaluation.report import draw_map
 
@@ -38,7 +38,7 @@ def reuse_head(summary: dict[str, Any]) -> str:
     return (
         f"Scenario {summary['scenario']}: {KEPT[summary['scenario']]}. {summary['pairs']} pairs evenly over the scenes "
         f"of {summary['data']}, split {summary['split']}, walls at {summary['map_resolution']:g} m, drawn by seed "
-        f"{summary['seed']}. Model {model['file']} (digest {model['digest'][:12]}), chain of T = {model['steps']}, "
+        f"{summary['seed']}. Model {model_name(model)}, chain of T = {model['steps']}, "
         f"temperature {model['temperature']:g}, on {summary['device']}. `flux` splits the chain as the papers do, "
         f"`flux_short` and `aligned` have a first stage of {model['static_steps']} steps. Lost: NMSE less the full "
         "chain's, pair by pair, with its bootstrap interval over scenes (95 %). Times are medians: from the "
@@ -63,7 +63,8 @@ def clairvoyant_lines(summary: dict[str, Any]) -> list[str]:
     rows = [list(row.values()) for row in summary["clairvoyant"]]
     if not rows:
         return []
-    aligned = next((row for row in summary["rows"] if row["method"] == "aligned"), None)
+    own = ("aligned", summary["model"]["reuse_ratio"])
+    aligned = next((row for row in summary["rows"] if (row["method"], row["reuse_ratio"]) == own), None)
     beside = f" `aligned` has {aligned['nmse']:.4g} in {aligned['ms']:.0f} ms." if aligned else ""
     return [
         "",

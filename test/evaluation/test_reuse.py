@@ -14,7 +14,9 @@ from scipy.optimize import linprog
 from tiny_scenes import make_scenes
 
 from rdflux_ros.data.radiomapseer import DataError, RadioMapSeer, Sample
+from rdflux_ros.evaluation import reuse_bench
 from rdflux_ros.evaluation.evaluate import main
+from rdflux_ros.evaluation.inference import finished
 from rdflux_ros.evaluation.methods import METHODS, Split, Workbench
 from rdflux_ros.evaluation.metrics import scores
 from rdflux_ros.evaluation.reuse import SCENARIOS, clairvoyant, evaluate_reuse
@@ -94,6 +96,32 @@ def test_rows_are_what_the_methods_of_the_accuracy_tables_say(bench: Workbench, 
         grey = paper.answer(part, bench.pose(here), (2, 2), aligned=False)[0, 0].numpy()
     assert np.abs(found["flux", 0.8] - grey).max() < TOLERANCE
     assert np.abs(found["flux", 0.8] - found["flux_short", 0.8]).max() > 1e-4
+
+
+def test_aligned_has_rows_at_its_own_ratio_and_where_few_steps_are_left(bench: Workbench) -> None:
+    reuse = ReuseBench(bench, [0.5, 0.8, 0.9])
+    here, origin = sample(bench, "a_0"), sample(bench, "b_0")
+    answers = reuse.answers(here, origin)
+    assert [(answer.method, answer.reuse_ratio) for answer in answers] == reuse.rows()
+    found = by_row(answers)
+    assert [ratio for method, ratio in found if method == "aligned"] == [0.8, 0.9]
+    most = FluxPipeline(bench.flux.model, reuse_ratio=0.9)
+    there, own = (finished(most.streets(bench.image(one), (2, 2))) for one in (origin, here))
+    grey = most.answer(replace(own, midpoint=there.midpoint), bench.pose(here), (2, 2))[0, 0].numpy()
+    assert np.array_equal(found["aligned", 0.9], grey)
+    assert "trained for R = 0.8" in reuse.left_out()["aligned"]
+    assert ReuseBench(bench, [0.8, 0.9]).left_out() == {}
+
+
+def test_a_journal_of_other_rows_starts_anew(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "reuse.json"
+    assert run(folder, out, "--pairs", "1") == 0
+    monkeypatch.setattr(reuse_bench, "LEAST_ALIGNED", 0.5)
+    assert run(folder, out, "--pairs", "2") == 0
+    assert "other rows" in capsys.readouterr().err
+    assert [row["method"] for row in json.loads(out.read_text())["rows"]].count("aligned") == 2
 
 
 def test_streets_of_another_scene_leave_their_midpoint_to_every_method(bench: Workbench, reuse: ReuseBench) -> None:
