@@ -43,6 +43,14 @@ def guarded(name: str, command: Callable[[], int], interrupted: str = "") -> int
         return INTERRUPTED
 
 
+def natural(text: str) -> int:
+    """A whole number from 0, as argparse takes types."""
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError("must not be negative")
+    return number
+
+
 def positive(text: str) -> int:
     """A whole number from 1, as argparse takes types."""
     number = int(text)

@@ -94,14 +94,16 @@ class RadioUNet(nn.Module):
             zeroed(self.first.last)
             zeroed(self.second.last)
 
-    def forward(self, streets: Tensor, dynamics: Tensor, transmitters: Tensor, base: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, streets: Tensor, dynamics: Tensor | None, transmitters: Tensor, base: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
         """Greys [B, 1, 256, 256] of the first U-Net and, from them, of the second one; not clipped above.
 
         Parameters
         ----------
         streets, dynamics, base
             [B, 2, 256, 256], [B, 12, 256, 256], [B, 1, 256, 256]: what the streets and the pose tell, the physics
-            layer's greys.
+            layer's greys; the last two are None where the inputs are as published.
         transmitters
             [B, 3] x, y [m] from the window's south-west corner, z [m] above ground.
         """
@@ -109,6 +111,7 @@ class RadioUNet(nn.Module):
             image = torch.cat([streets[:, :1], transmitter_image(transmitters)], dim=1)
             first = relu(self.first(image))
             return first, relu(self.second(torch.cat([first.detach(), image], dim=1)))
+        assert dynamics is not None and base is not None
         image = torch.cat([streets, dynamics], dim=1)
         first = self.first(image)
         second = first.detach() + self.second(torch.cat([first.detach(), image], dim=1))

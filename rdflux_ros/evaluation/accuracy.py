@@ -134,7 +134,7 @@ def evaluate_accuracy(
     for name, reason in left_out.items():
         print(f"evaluate: method {name} left out: {reason}", file=sys.stderr)
     results = {name: MethodScores() for name in answering}
-    chosen = _spread(len(maps), limit)
+    chosen = spread(len(maps), limit)
     for index in tqdm(chosen, desc=f"accuracy, {split}", unit="map", dynamic_ncols=True):
         sample = maps[index]
         seen = places(sample, bench.visible(sample))
@@ -218,7 +218,7 @@ def _radiounet(path: Path, device: str) -> RadioUNet:
 def _workbench(choice: ModelChoice, maps: Split, device: str, seed: int, radiounets: Sequence[RadioUNet]) -> Workbench:
     loaded = load_model(choice.name, select_device(device))
     if loaded is None:
-        return Workbench(device)
+        return Workbench(device, radiounets=radiounets)
     flux = FluxPipeline(
         loaded.model,
         reuse_ratio=choice.reuse_ratio,
@@ -237,7 +237,6 @@ def _model_summary(bench: Workbench) -> dict[str, Any] | None:
     return {**bench.loaded.summary(method), "full_steps": bench.full_steps or method.steps}
 
 
-def _spread(length: int, limit: int | None) -> list[int]:
-    if limit is None or limit >= length:
-        return list(range(length))
-    return sorted({int(i) for i in np.linspace(0, length - 1, max(limit, 1)).round()})
+def spread(length: int, limit: int | None) -> list[int]:
+    """Numbers of `limit` of so many maps, evenly spread; of all where that is fewer or None."""
+    return [int(i) for i in np.linspace(0, length - 1, min(limit or length, length)).round()]

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rdflux_ros.console import positive
-from rdflux_ros.evaluation.console import table, write_json
+from rdflux_ros.evaluation.console import model_name, table, write_json
 from rdflux_ros.machine import usable_cores
 from rdflux_ros.model.shipped import PHYSICS, SHIPPED
 
@@ -113,6 +113,7 @@ def _parts(
     """Times of walls, and of the physics layer's parts for the transmitters of each crowd in one pass."""
     import torch
 
+    from rdflux_ros.evaluation.inference import Stopwatch
     from rdflux_ros.mapping.regions import crop, nearest_region
     from rdflux_ros.propagation.config import PhysicsConfig
     from rdflux_ros.propagation.facades import trace_facades
@@ -123,9 +124,10 @@ def _parts(
     for crowd in crowds:
         region = nearest_region(crowd[0].x, crowd[0].y)
         heights = crop(streets, region, mapper.config)
-        start = time.perf_counter()
+        watch = Stopwatch(mapper.device)
         facades = trace_facades(heights, streets.grid.resolution, mapper.device, touched=mapper.config.touched)
-        times["walls"].append(1e3 * (time.perf_counter() - start))
+        watch.lap("walls")
+        times["walls"].append(watch.total)
         x, y = region.grid.origin_x, region.grid.origin_y
         points = torch.tensor([(p.x - x, p.y - y, p.z) for p in crowd], dtype=torch.float32, device=mapper.device)
         _, parts = layer.timed(facades, points)
@@ -295,9 +297,14 @@ def hardware(device: str) -> dict[str, Any]:
         "python": platform.python_version(),
         "torch": torch.__version__,
     }
-    if device == "cuda":
+    if device.startswith("cuda"):
         found["gpu"] = torch.cuda.get_device_name()
     return found
+
+
+def hardware_line(found: dict[str, Any]) -> str:
+    """`hardware` in a line: what computed, its cores, torch."""
+    return f"{found.get('gpu', found['cpu'])}, {found['cores']} cores, torch {found['torch']}"
 
 
 def _cpu_name() -> str:
@@ -380,7 +387,7 @@ def _report(result: dict[str, Any]) -> str:
 def _inference_report(found: dict[str, Any]) -> list[str]:
     model = found["model"]
     head = (
-        f"Model {model['file']} (digest {model['digest'][:12]}), T = {model['steps']}, {model['static_steps']} static "
+        f"Model {model_name(model)}, T = {model['steps']}, {model['static_steps']} static "
         f"steps, temperature {model['temperature']:g}. Whole: pose to map, physics layer included; decode has the "
         "last update in it."
     )

@@ -36,6 +36,20 @@ def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     return "\n".join(lines)
 
 
+def model_name(model: dict[str, Any]) -> str:
+    """What a report calls the model of a summary: its file and the first 12 digits of its digest."""
+    return f"{model['file']} (digest {model['digest'][:12]})"
+
+
+def with_interval(value: float, low: float, high: float, *, spec: str = "+.5f") -> str:
+    """A figure and its interval, like ``+0.10000 [+0.05000, +0.15000]``; ``-`` where there is no such number."""
+    if not math.isfinite(value):
+        return "-"
+    if not math.isfinite(low + high):
+        return f"{value:{spec}} [-]"
+    return f"{value:{spec}} [{low:{spec}}, {high:{spec}}]"
+
+
 def _cell(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.4g}" if math.isfinite(value) else "-"

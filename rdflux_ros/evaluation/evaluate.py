@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rdflux_ros.console import guarded, positive
+from rdflux_ros.console import guarded, natural, positive
 from rdflux_ros.evaluation.console import table, write_json
 from rdflux_ros.model.shipped import PHYSICS, SHIPPED
 
@@ -36,7 +36,7 @@ def build_parser() -> argparse.ArgumentParser:
     accuracy.add_argument("--static-steps", type=int, metavar="N", help="of the first stage, in place of the model's")
     accuracy.add_argument("--temperature", type=float, help="scale of all noise, in place of the model's own")
     accuracy.add_argument("--steps", type=positive, metavar="N", help="of the full chain, in place of the model's T")
-    accuracy.add_argument("--seed", type=int, default=0, help="of the draws of donors and other midpoints (0)")
+    accuracy.add_argument("--seed", type=natural, default=0, help="of the draws of donors and other midpoints (0)")
     accuracy.add_argument(
         "--map-resolution",
         type=float,
@@ -54,7 +54,9 @@ def build_parser() -> argparse.ArgumentParser:
     reuse.add_argument("--ratios", type=_ratios, required=True, metavar="R,R", help="of reuse, like 0,0.5,0.98")
     _add_pairs(reuse, "test", "maps to answer, evenly over the scenes")
     reuse.add_argument("--flight", type=Path, metavar="DIR", help="also the change from frame to frame along a flight")
-    reuse.add_argument("--pictures", type=int, default=3, metavar="N", help="pairs that the report has pictures of (3)")
+    reuse.add_argument(
+        "--pictures", type=natural, default=3, metavar="N", help="pairs that the report has pictures of (3)"
+    )
     reuse.set_defaults(run=_run_reuse)
 
     similarity = commands.add_parser("similarity", help="how alike streets must be for their midpoint to be kept")
@@ -69,7 +71,7 @@ def build_parser() -> argparse.ArgumentParser:
     uncertainty.add_argument("--data", type=Path, required=True, help="dataset in RadioMapSeer's layout")
     uncertainty.add_argument("--split", choices=("train", "val", "test"), default="val", help="to fit on (val)")
     uncertainty.add_argument("--check", choices=("train", "val", "test"), default="test", help="to check on (test)")
-    uncertainty.add_argument("--seed", type=int, default=0, help="of the draws (0)")
+    uncertainty.add_argument("--seed", type=natural, default=0, help="of the draws (0)")
     uncertainty.add_argument("--model", default=SHIPPED, metavar="FILE", help=f"model file ({SHIPPED!r}, in models/)")
     uncertainty.add_argument("--fit", action="store_true", help="write the laws beside the model file")
     uncertainty.add_argument("--report", type=Path, help="folder for a table and a picture")
@@ -110,7 +112,7 @@ def _add_pairs(parser: argparse.ArgumentParser, split: str, counted: str) -> Non
     parser.add_argument("--data", type=Path, required=True, help="dataset in RadioMapSeer's layout")
     parser.add_argument("--split", choices=("train", "val", "test"), default=split)
     parser.add_argument("--pairs", type=positive, default=100, metavar="N", help=f"{counted} (100)")
-    parser.add_argument("--seed", type=int, default=0, help="of the draws (0)")
+    parser.add_argument("--seed", type=natural, default=0, help="of the draws (0)")
     parser.add_argument("--model", default=SHIPPED, metavar="FILE", help=f"model file ({SHIPPED!r}, in models/)")
     parser.add_argument("--map-resolution", type=float, choices=(0.25, 0.5, 1.0), help="as for accuracy [m]")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
@@ -121,7 +123,7 @@ def _add_pairs(parser: argparse.ArgumentParser, split: str, counted: str) -> Non
 
 
 def _add_common(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--limit", type=int, help="only this many maps, evenly spread")
+    parser.add_argument("--limit", type=positive, help="only this many maps, evenly spread")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     parser.add_argument("--json", type=Path, help="file for the figures")
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from rdflux_ros.data.radiomapseer import DataError, Sample
 from rdflux_ros.evaluation.journal import opened
 from rdflux_ros.evaluation.methods import Workbench
-from rdflux_ros.evaluation.metrics import bootstrap_interval
+from rdflux_ros.evaluation.metrics import mean, paired_comparison
 from rdflux_ros.evaluation.reuse_bench import ReuseBench
 from rdflux_ros.evaluation.truth import FlightTruth
 from rdflux_ros.flux.loading import LoadedModel
@@ -129,7 +129,8 @@ def evaluate_flight(
     bench = Workbench(device, loaded=loaded, flux=FluxPipeline(loaded.model))
     reuse = ReuseBench(bench, [bench.flux.method.reuse_ratio])
     model = loaded.summary(bench.flux.method)
-    kept = opened(journal, {"flight": flight.name, "model": model, "device": str(bench.device)})
+    settings = {"flight": flight.name, "model": model, "device": str(bench.device), "rows": reuse.rows()}
+    kept = opened(journal, settings)
 
     def answers(index: int, frame: Frame) -> dict[str, NDArray[np.float32]]:
         origin = flight[flight.first_in_region(index)].sample
@@ -151,7 +152,11 @@ def evaluate_flight(
         "name": flight.name,
         "steps": len(steps),
         "crossings": sum(flight.regions[a] != flight.regions[b] for a, b in steps),
-        "methods": _summary([kept.results[str(after)]["rms_db"] for _, after in steps], seed),
+        "methods": _summary(
+            [kept.results[str(after)]["rms_db"] for _, after in steps],
+            [str(flight.regions[after]) for _, after in steps],
+            seed,
+        ),
     }
 
 
@@ -168,16 +173,20 @@ def changed_db(frames: tuple[Frame, Frame], greys: tuple[NDArray[np.float32], ND
     return GREY_SPAN_DB * float(np.sqrt(np.mean(change**2))) if len(change) else float("nan")
 
 
-def _summary(steps: Sequence[dict[str, float]], seed: int) -> dict[str, dict[str, float]]:
-    """By method and for the truth: mean rms change [dB] over steps, and less the truth's own with its interval."""
+def _summary(steps: Sequence[dict[str, float]], regions: Sequence[str], seed: int) -> dict[str, dict[str, float]]:
+    """By method and for the truth: mean rms change [dB] over steps, and less the truth's own with its interval.
+
+    Steps into one region share its streets and what is kept of them, so regions are resampled.
+    """
+    truth = [step["truth"] for step in steps]
     found = {}
     for name in steps[0]:
-        excess = [step[name] - step["truth"] for step in steps]
-        low, high = bootstrap_interval(excess, seed=seed)
+        changes = [step[name] for step in steps]
+        excess = paired_comparison(changes, truth, regions, seed=seed)
         found[name] = {
-            "rms_db": float(np.nanmean([step[name] for step in steps])),
-            "less_truth_db": float(np.nanmean(excess)),
-            "low": low,
-            "high": high,
+            "rms_db": mean(changes),
+            "less_truth_db": excess["difference"],
+            "low": excess["low"],
+            "high": excess["high"],
         }
     return found

@@ -58,6 +58,14 @@ class Stopwatch:
         return time.perf_counter()
 
 
+def timed(device: torch.device, work: Callable[[], T]) -> tuple[T, float]:
+    """What `work` returns and what it took [s], the GPU's work included and what was queued before it not."""
+    watch = Stopwatch(device)
+    result = work()
+    watch.lap("work")
+    return result, 1e-3 * watch.total
+
+
 @contextmanager
 def steps_apart(denoiser: nn.Module, watch: Stopwatch) -> Iterator[None]:
     """Inside, the time before the denoiser's first call counts as ``condition``, up to its last one as ``steps``."""

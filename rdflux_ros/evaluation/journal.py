@@ -9,6 +9,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from rdflux_ros.code_digest import STREETS, code_digest
+from rdflux_ros.evaluation.benchmark import hardware, hardware_line
+
 
 class Journal:
     """A file of JSON lines: what the results depend on, then a result in each, by name.
@@ -47,8 +50,12 @@ class Journal:
 
 
 def opened(path: Path | None, settings: Mapping[str, Any]) -> Journal:
-    """The journal of a command; says on stderr what becomes of results that were there."""
-    journal = Journal(path, settings)
+    """The journal of a command; says on stderr what becomes of results that were there.
+
+    Results depend on the code of what is answered and on the hardware, too; `settings` name the ``device``.
+    """
+    made_by = {"code": code_digest(*STREETS), "hardware": hardware_line(hardware(settings["device"]))}
+    journal = Journal(path, {**settings, **made_by})
     if journal.changed:
         print(f"evaluate: {path}: other {', '.join(journal.changed)}, so all starts anew", file=sys.stderr)
     elif journal.results:

@@ -54,7 +54,7 @@ def updated(sample: Sample, kind: str, other: Sample, seed: int) -> Sample:
             if (heights != sample.heights_m).any():
                 return replace(
                     sample,
-                    scene=f"{sample.scene}+{kind}",
+                    scene=f"{sample.name}+{kind}{seed}",  # what is kept of a scene goes by its name
                     heights_m=heights,
                     surroundings_m=_rebuilt(sample, heights),
                     cars=np.zeros_like(sample.cars),

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -24,7 +23,7 @@ from torch import Tensor
 from rdflux_ros.baselines.radiounet import RadioUNet
 from rdflux_ros.data.radiomapseer import DataError, RadioMapSeer, Sample
 from rdflux_ros.data.transforms import coarsened
-from rdflux_ros.evaluation.inference import Stopwatch, finished
+from rdflux_ros.evaluation.inference import finished, timed
 from rdflux_ros.flux.conditions import mean_heights, streets_image
 from rdflux_ros.flux.loading import LoadedModel
 from rdflux_ros.flux.midpoints import RegionCache
@@ -88,6 +87,12 @@ class Split:
         others = [maps for scene, maps in self._maps_of.items() if scene != sample.scene]
         maps = _drawn(others, "scene", seed, sample.name)
         return self[_drawn(maps, "transmitter", seed, sample.name)]
+
+    def scattered(self, sample: Sample, seed: int, count: int) -> list[Sample]:
+        """A map of each of `count` other scenes, or of all where there are fewer, drawn in the same way."""
+        others = [scene for scene in self._maps_of if scene != sample.scene]
+        others.sort(key=lambda scene: _number("scattered", seed, sample.name, scene))
+        return [self[_drawn(self._maps_of[scene], "transmitter", seed, sample.name)] for scene in others[:count]]
 
     def evenly(self, count: int, seed: int) -> list[int]:
         """Numbers of `count` maps, round after round one of every scene, in an order drawn by `seed`.
@@ -174,13 +179,18 @@ class Workbench:
 
         return self._images.get_or_compute(_streets_key(sample), compute)[0]
 
-    def region(self, sample: Sample, *, aligned: bool) -> StreetsPart:
-        """Midpoint and static condition of the sample's streets, for either second stage."""
+    def region(self, sample: Sample, *, aligned: bool, flux: FluxPipeline | None = None) -> StreetsPart:
+        """Midpoint and static condition of the sample's streets, for either second stage.
+
+        `flux` runs the same model at another R, in place of the bench's own.
+        """
+        flux = flux or self.flux
 
         def compute() -> StreetsPart:
-            return finished(self.flux.streets(self.image(sample), WINDOW, aligned=aligned))
+            return finished(flux.streets(self.image(sample), WINDOW, aligned=aligned))
 
-        return self._regions.get_or_compute(f"{_streets_key(sample)} {aligned}", compute)[0]
+        key = f"{_streets_key(sample)} {aligned} {flux.method.reuse_ratio} {flux.method.static_steps}"
+        return self._regions.get_or_compute(key, compute)[0]
 
     def parts(self, sample: Sample) -> PathGains:
         """The physics layer's path gains by mechanism, for a batch of this one transmitter."""
@@ -224,18 +234,17 @@ class Workbench:
         """A method's grey [256, 256] and what it took [s]: with what the methods share, without what reuse spares."""
         method = method_named(name)
         kept, shared = method.kept(self, sample), method.shared(self, sample)
-        start = time.perf_counter()
         with torch.inference_mode():
-            grey = method.answer(self, sample, kept)
-        return grey, time.perf_counter() - start + shared
+            grey, seconds = timed(self.device, lambda: method.answer(self, sample, kept))
+        return grey, seconds + shared
 
     def lacks(self, name: str) -> str | None:
         """Why the method cannot answer here, in words; None where it can."""
         method = method_named(name)
-        if not method.by_model:
-            return None
         if name in RADIOUNETS and RADIOUNETS[name] not in self.radiounets:
             return f"no file of a RadioUNet on inputs {RADIOUNETS[name]!r} is given"
+        if not method.by_model:
+            return None
         if self.loaded is None:
             return "there is no model"
         if name == "autoencoder" and self._lossless:
@@ -244,14 +253,24 @@ class Workbench:
             return f"{scene} has one transmitter, so no donor"
         if method.draws == "scene" and self.split is not None and self.split.scenes() < 2:
             return "the split has one scene, so no other midpoint"
+        if "aligned" in method.stages and name != "no_midpoint" and self._without_midpoints:
+            return f"{self.loaded.path}: trained on noise in the midpoint's place"
         return self.loaded.lacks(*method.stages)
 
     def offered(self) -> list[str]:
         """The methods that there are for this model, whether or not its file holds all that they need."""
-        if self.loaded is None:
-            return [name for name, method in METHODS.items() if not method.by_model]
         absent = [name for name, inputs in RADIOUNETS.items() if inputs not in self.radiounets]
-        return [name for name in METHODS if name not in absent and (name != "autoencoder" or not self._lossless)]
+        absent += ["autoencoder"] if self._lossless else []
+        return [
+            name
+            for name, method in METHODS.items()
+            if name not in absent and (self.loaded is not None or not method.by_model)
+        ]
+
+    @property
+    def _without_midpoints(self) -> bool:
+        """The model is a control, whose aligned stage never saw a midpoint."""
+        return self.loaded is not None and self.loaded.notes.get("aligned", {}).get("midpoint") == "noise"
 
     @property
     def _lossless(self) -> bool:
@@ -260,7 +279,7 @@ class Workbench:
     def _timed_parts(self, sample: Sample) -> tuple[PathGains, float]:
         def compute() -> tuple[PathGains, float]:
             facades = self.facades(sample)
-            return self._timed(lambda: self.layer(facades, self.transmitter(sample)))
+            return timed(self.device, lambda: self.layer(facades, self.transmitter(sample)))
 
         return self._parts.get_or_compute(_key(sample), compute)[0]
 
@@ -270,7 +289,7 @@ class Workbench:
         def compute() -> tuple[PosePart, float]:
             gains, transmitter = self.parts(sample), self.transmitter(sample)
             free, cars = self._on_device(sample.free), self._on_device(sample.cars)
-            return self._timed(lambda: self.flux.pose_part(gains, transmitter, free, cars))
+            return timed(self.device, lambda: self.flux.pose_part(gains, transmitter, free, cars))
 
         return self._poses.get_or_compute(_key(sample), compute)[0]
 
@@ -286,12 +305,6 @@ class Workbench:
 
     def _on_device(self, mask: NDArray[np.bool_]) -> Tensor:
         return torch.from_numpy(mask).to(self.device)[None]
-
-    def _timed(self, work: Callable[[], T]) -> tuple[T, float]:
-        watch = Stopwatch(self.device)
-        result = work()
-        watch.lap("all")
-        return result, 1e-3 * watch.total
 
 
 def _no_time(bench: Workbench, sample: Sample) -> float:
@@ -356,16 +369,17 @@ def _full_chain(steps: int | None) -> Method:
     return Method(_full(steps), Workbench.image, stages=("conditional",))
 
 
-def _radiounet(inputs: str) -> Callable[[Workbench, Sample, Tensor], NDArray[np.float32]]:
-    """The baseline on one kind of input."""
+def _radiounet(bench: Workbench, sample: Sample, image: Tensor) -> NDArray[np.float32]:
+    """The baseline as published."""
+    _, greys = bench.radiounets["published"](image, None, bench.transmitter(sample), None)
+    return _image(greys.clamp(0.0, 1.0)) * sample.free
 
-    def answer(bench: Workbench, sample: Sample, image: Tensor) -> NDArray[np.float32]:
-        pose = bench.pose(sample)
-        network = bench.radiounets[inputs]
-        _, greys = network(image, pose.dynamics, bench.transmitter(sample), pose.base)
-        return _image(greys.clamp(0.0, 1.0) * pose.free)
 
-    return answer
+def _radiounet_physics(bench: Workbench, sample: Sample, image: Tensor) -> NDArray[np.float32]:
+    """The baseline on the images that our own networks see."""
+    pose = bench.pose(sample)
+    _, greys = bench.radiounets["physics"](image, pose.dynamics, bench.transmitter(sample), pose.base)
+    return _image(greys.clamp(0.0, 1.0) * pose.free)
 
 
 def _vanilla(bench: Workbench, sample: Sample, kept: tuple[Tensor, Tensor]) -> NDArray[np.float32]:
@@ -399,8 +413,8 @@ RADIOUNETS = {"radiounet": "published", "radiounet_physics": "physics"}
 METHODS = {
     "autoencoder": Method(_autoencoder, shared=_no_time),
     "physics": Method(_physics, shared=Workbench.physics_seconds, by_model=False),
-    "radiounet": Method(_radiounet("published"), Workbench.image, shared=_no_time),
-    "radiounet_physics": Method(_radiounet("physics"), Workbench.image),
+    "radiounet": Method(_radiounet, Workbench.image, shared=_no_time, by_model=False),
+    "radiounet_physics": Method(_radiounet_physics, Workbench.image),
     "full": _full_chain(None),
     "vanilla": Method(
         _vanilla,
@@ -487,5 +501,9 @@ def _key(sample: Sample) -> str:
 
 def _drawn(choices: Sequence[T], *of: object) -> T:
     """One of the choices; the same for the same arguments, whatever was drawn before."""
-    digest = hashlib.sha256(" ".join(map(str, of)).encode()).digest()
-    return choices[int.from_bytes(digest[:8], "little") % len(choices)]
+    return choices[_number(*of) % len(choices)]
+
+
+def _number(*of: object) -> int:
+    """64 bits that look drawn; the same for the same arguments."""
+    return int.from_bytes(hashlib.sha256(" ".join(map(str, of)).encode()).digest()[:8], "little")

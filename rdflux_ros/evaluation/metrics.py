@@ -18,6 +18,8 @@ from rdflux_ros.radio.units import GREY_SPAN_DB
 
 KEYS = ("nmse", "nmse_pooled", "nmse_median", "rmse", "ssim", "psnr", "rmse_db")
 """What `summarise` gives, in the order of the tables."""
+LEAST_GROUPS = 5
+"""Of fewer groups, resampled, there is no interval: it would be far too narrow."""
 
 
 def scores(
@@ -89,25 +91,16 @@ def _finite(reduce: Callable[[NDArray[np.float64]], np.floating], column: NDArra
     return float(reduce(values)) if len(values) else math.nan
 
 
-def bootstrap_interval(
-    values: Sequence[float], *, seed: int = 0, draws: int = 10_000, level: float = 0.95
-) -> tuple[float, float]:
-    """Percentile bootstrap interval of a mean over maps, of paired differences for one.
+def mean(values: Sequence[float]) -> float:
+    """Mean of the values that are numbers; NaN where none is."""
+    return _finite(np.mean, np.asarray(values, np.float64))
 
-    Parameters
-    ----------
-    values
-        One for each map; those that are NaN do not count. Of fewer than two both ends are NaN.
-    seed
-        Of the resampling.
-    """
-    counted = np.asarray(values, np.float64)
-    counted = counted[~np.isnan(counted)]
-    if len(counted) < 2:
-        return math.nan, math.nan
-    drawn = np.random.default_rng(seed).integers(len(counted), size=(draws, len(counted)))
-    low, high = np.quantile(counted[drawn].mean(axis=1), [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
+
+def rank_correlation(a: Sequence[float] | NDArray[np.float32], b: Sequence[float] | NDArray[np.float32]) -> float:
+    """Spearman's, where equal values share their rank; NaN where all are equal."""
+    from scipy.stats import spearmanr
+
+    return float(spearmanr(a, b).statistic)
 
 
 def paired_comparison(
@@ -115,8 +108,8 @@ def paired_comparison(
 ) -> dict[str, float]:
     """What one method's figures are less another's on the same maps, with bootstrap intervals (95 %) over groups.
 
-    Maps of one scene share its streets, so scenes are drawn, each with all of its maps: fewer than two make no
-    interval (NaN).
+    Maps of one scene share its streets, so scenes are drawn, each with all of its maps: fewer than `LEAST_GROUPS` make
+    no interval (NaN).
 
     Parameters
     ----------
@@ -135,16 +128,16 @@ def paired_comparison(
     counted = ~np.isnan(pairs).any(axis=0)
     pairs, scenes = pairs[:, counted], np.asarray(groups)[counted]
     names, number = np.unique(scenes, return_inverse=True)
+    found = dict.fromkeys(("difference", "low", "high", "ratio", "ratio_low", "ratio_high"), math.nan)
     if not len(names):
-        return dict.fromkeys(("difference", "low", "high", "ratio", "ratio_low", "ratio_high"), math.nan)
+        return found
+    found["difference"] = float((pairs[0] - pairs[1]).mean())
     sums = np.array([np.bincount(number, weights=row) for row in (*pairs, np.ones(pairs.shape[1]))])
-    found = {
-        "difference": float((pairs[0] - pairs[1]).mean()), "low": math.nan, "high": math.nan,
-        "ratio": float(pairs[0].sum() / pairs[1].sum()), "ratio_low": math.nan, "ratio_high": math.nan,
-    }  # fmt: skip
-    if len(names) > 1:
-        drawn = np.random.default_rng(seed).integers(len(names), size=(draws, len(names)))
-        a, b, maps = sums[:, drawn].sum(axis=2)
-        found["low"], found["high"] = np.quantile((a - b) / maps, [0.025, 0.975]).tolist()
-        found["ratio_low"], found["ratio_high"] = np.quantile(a / b, [0.025, 0.975]).tolist()
+    with np.errstate(divide="ignore", invalid="ignore"):  # a ratio to nothing
+        found["ratio"] = float(pairs[0].sum() / pairs[1].sum())
+        if len(names) >= LEAST_GROUPS:
+            drawn = np.random.default_rng(seed).integers(len(names), size=(draws, len(names)))
+            a, b, maps = sums[:, drawn].sum(axis=2)
+            found["low"], found["high"] = np.quantile((a - b) / maps, [0.025, 0.975]).tolist()
+            found["ratio_low"], found["ratio_high"] = np.quantile(a / b, [0.025, 0.975]).tolist()
     return found

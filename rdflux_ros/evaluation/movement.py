@@ -17,14 +17,13 @@ from numpy.typing import NDArray
 
 from rdflux_ros.data.radiomapseer import DataError, RadioMapSeer, Sample
 from rdflux_ros.evaluation.accuracy import ROOF_HEIGHT_M
-from rdflux_ros.evaluation.console import table
-from rdflux_ros.evaluation.inference import Stopwatch, finished
+from rdflux_ros.evaluation.console import model_name, table, with_interval
+from rdflux_ros.evaluation.inference import timed
 from rdflux_ros.evaluation.journal import opened
 from rdflux_ros.evaluation.methods import WINDOW, Split, Workbench
-from rdflux_ros.evaluation.metrics import bootstrap_interval, scores
+from rdflux_ros.evaluation.metrics import mean, paired_comparison, scores
 from rdflux_ros.flux.loading import load_model
-from rdflux_ros.flux.midpoints import RegionCache
-from rdflux_ros.flux.pipeline import FluxPipeline, StreetsPart
+from rdflux_ros.flux.pipeline import FluxPipeline
 from rdflux_ros.mapping.config import STILL_M
 from rdflux_ros.mapping.mapper import select_device
 from rdflux_ros.model.shipped import SHIPPED
@@ -36,8 +35,8 @@ LAST_STEPS = (10, 5, 2, 1)
 """Of the fixed reuse ratios that auto is compared to; its own has one."""
 SPACINGS_M = (0.1, 0.2, 0.5, 1.0)
 """Between the poses of flights over which auto's means are taken [m]; the first three divide `STILL_M`."""
-FIRST_TRANSMITTER = 1000
-"""Displaced transmitters are numbered from here on."""
+APART = 1_000_000
+"""Between the numbers of one transmitter's displacements [mm] and of the next one's."""
 
 
 def evaluate_movement(
@@ -79,13 +78,12 @@ def evaluate_movement(
     maps = Split(RadioMapSeer(data, split), map_resolution)
     if (loaded := load_model(model, select_device(device))) is None:
         raise DataError("there is no model, so nothing is reused")
-    if lacking := loaded.lacks("static", "aligned"):
-        raise DataError(lacking)
     steps = loaded.model.config.method.steps
     ratios = [round(1 - last / steps, 9) for last in LAST_STEPS if last < steps]
     pipelines = {ratio: FluxPipeline(loaded.model, reuse_ratio=ratio) for ratio in ratios}
     bench = Workbench(device, loaded=loaded, flux=pipelines[ratios[-1]], split=maps, seed=seed)
-    answers = _Answers(bench, pipelines)
+    if lacking := bench.lacks("aligned"):
+        raise DataError(lacking)
     settings = {
         "data": data.name,
         "split": split,
@@ -94,12 +92,13 @@ def evaluate_movement(
         "device": str(bench.device),
         "seed": seed,
         "distances_m": list(DISTANCES_M),
+        "ratios": ratios,
     }
     kept = opened(journal, settings)
     chosen = sorted(maps.evenly(pairs, seed))
     for index in tqdm(chosen, desc="movement", unit="map", dynamic_ncols=True):
         if maps.names[index] not in kept.results:
-            kept.add(maps.names[index], _measured(answers, maps[index], seed + index))
+            kept.add(maps.names[index], _measured(bench, pipelines, maps[index], seed + index))
     results = [kept.results[maps.names[index]] for index in chosen]
     summary = {**settings, "maps": len(results), **_by_height(results, seed)}
     if report is not None:
@@ -115,56 +114,42 @@ def displaced(sample: Sample, distance: float, direction: float) -> Sample | Non
     row, col = (int((v + MARGIN_M) / sample.resolution) for v in (y, x))
     if not (0 < x < WINDOW_M and 0 < y < WINDOW_M) or sample.surroundings_m[row, col] >= z:
         return None
-    number = FIRST_TRANSMITTER * (sample.transmitter + 1) + round(1000 * distance)
+    number = APART * (sample.transmitter + 1) + round(1000 * distance)
     return replace(sample, position=np.array([x, y, z]), transmitter=number)
 
 
-class _Answers:
-    """The aligned stage's answers at several ratios, each from midpoints of its own."""
-
-    def __init__(self, bench: Workbench, pipelines: dict[float, FluxPipeline]) -> None:
-        self._bench, self.pipelines = bench, pipelines
-        self._regions: RegionCache[StreetsPart] = RegionCache(len(pipelines))
-
-    def of(self, sample: Sample, ratio: float) -> tuple[NDArray[np.float32], float]:
-        """Grey [256, 256], and what it took [s]."""
-        bench, flux = self._bench, self.pipelines[ratio]
-
-        def compute() -> StreetsPart:
-            return finished(flux.streets(bench.image(sample), WINDOW))
-
-        part, _ = self._regions.get_or_compute(f"{sample.scene} {ratio}", compute)
-        pose, watch = bench.pose(sample), Stopwatch(bench.device)
-        grey = flux.answer(part, pose, WINDOW)[0, 0].float().cpu().numpy()
-        watch.lap("all")
-        return grey, 1e-3 * watch.total + bench.pose_seconds(sample)
+def _answer(bench: Workbench, flux: FluxPipeline, sample: Sample) -> tuple[NDArray[np.float32], float]:
+    """The aligned stage's grey [256, 256] at the pipeline's R, and what it took [s]."""
+    part, pose = bench.region(sample, aligned=True, flux=flux), bench.pose(sample)
+    grey, seconds = timed(bench.device, lambda: flux.answer(part, pose, WINDOW)[0, 0].float().cpu().numpy())
+    return grey, seconds + bench.pose_seconds(sample)
 
 
-def _measured(answers: _Answers, sample: Sample, seed: int) -> dict[str, dict[str, Any]]:
-    """NMSE and time at each ratio, NMSE and change of the answers that were made elsewhere; None where none can be."""
+def _measured(bench: Workbench, pipelines: dict[float, FluxPipeline], sample: Sample, seed: int) -> dict[str, Any]:
+    """NMSE and time at each ratio, NMSE and change of the answers that were made elsewhere; NaN where none can be."""
     direction = np.random.default_rng(seed).uniform(0.0, 2 * math.pi)
     fixed: dict[str, dict[str, float]] = {}
-    moved: dict[str, dict[str, float | None]] = {}
-    for ratio in answers.pipelines:
-        grey, seconds = answers.of(sample, ratio)
+    moved: dict[str, dict[str, float]] = {}
+    for ratio, flux in pipelines.items():
+        grey, seconds = _answer(bench, flux, sample)
         fixed[f"{ratio:g}"] = {"nmse": scores(grey, sample.grey, sample.free)["nmse"], "ms": 1e3 * seconds}
-    fastest = max(answers.pipelines)
-    here, _ = answers.of(sample, fastest)
+    fastest = pipelines[max(pipelines)]
+    here, _ = _answer(bench, fastest, sample)
     for distance in DISTANCES_M:
         if (there := displaced(sample, distance, direction)) is None:
-            moved[f"{distance:g}"] = {"nmse": None, "rmse_db": None}
+            moved[f"{distance:g}"] = {"nmse": math.nan, "rmse_db": math.nan}
             continue
-        grey, _ = answers.of(there, fastest)
+        grey, _ = _answer(bench, fastest, there)
         moved[f"{distance:g}"] = {
             "nmse": scores(grey, sample.grey, sample.free)["nmse"],
             "rmse_db": scores(grey, here, sample.free)["rmse_db"],
         }
-    return {"z": {"m": float(sample.position[2])}, "fixed": fixed, "moved": moved}
+    return {"scene": sample.scene, "z_m": float(sample.position[2]), "fixed": fixed, "moved": moved}
 
 
 def _by_height(results: Sequence[dict[str, Any]], seed: int) -> dict[str, Any]:
-    above = [result for result in results if result["z"]["m"] >= ROOF_HEIGHT_M]
-    below = [result for result in results if result["z"]["m"] < ROOF_HEIGHT_M]
+    above = [result for result in results if result["z_m"] >= ROOF_HEIGHT_M]
+    below = [result for result in results if result["z_m"] < ROOF_HEIGHT_M]
     return {
         **summarise_movement(results, seed),
         "above_25m": summarise_movement(above, seed),
@@ -175,33 +160,33 @@ def _by_height(results: Sequence[dict[str, Any]], seed: int) -> dict[str, Any]:
 def summarise_movement(results: Sequence[dict[str, Any]], seed: int) -> dict[str, Any]:
     """Means over maps: of kept answers by distance, of fixed ratios, and of auto by the spacing of poses.
 
-    ``lost`` is against the answer at the place itself, with its interval over maps (95 %, bootstrap).
+    ``lost`` is against the answer at the place itself, with its interval over scenes (95 %, bootstrap). Maps without
+    energy count nowhere.
     """
     if not results:
         return {"moved": [], "fixed": [], "auto": []}
     ratios = list(results[0]["fixed"])
+    scenes = [result["scene"] for result in results]
     fresh = [result["fixed"][ratios[-1]]["nmse"] for result in results]
-    moved, found = [], {0.0: float(np.mean(fresh))}
+    moved, found = [], {0.0: mean(fresh)}
     for distance in DISTANCES_M:
         there = [result["moved"][f"{distance:g}"] for result in results]
-        lost = [math.nan if one["nmse"] is None else one["nmse"] - own for one, own in zip(there, fresh, strict=True)]
-        low, high = bootstrap_interval(lost, seed=seed)
-        mean = float(np.nanmean(lost))
-        found[distance] = found[0.0] + mean
+        lost = paired_comparison([one["nmse"] for one in there], fresh, scenes, seed=seed)
+        found[distance] = found[0.0] + lost["difference"]
         moved.append({
             "distance_m": distance,
-            "maps": sum(one["nmse"] is not None for one in there),
-            "rmse_db": float(np.mean([one["rmse_db"] for one in there if one["rmse_db"] is not None])),
+            "maps": sum(not math.isnan(one["nmse"]) for one in there),
+            "rmse_db": mean([one["rmse_db"] for one in there]),
             "nmse": found[distance],
-            "lost": mean,
-            "low": low,
-            "high": high,
+            "lost": lost["difference"],
+            "low": lost["low"],
+            "high": lost["high"],
         })  # fmt: skip
     fixed = [
         {
             "reuse_ratio": float(ratio),
-            "nmse": float(np.mean([result["fixed"][ratio]["nmse"] for result in results])),
-            "ms": float(np.mean([result["fixed"][ratio]["ms"] for result in results])),
+            "nmse": mean([result["fixed"][ratio]["nmse"] for result in results]),
+            "ms": mean([result["fixed"][ratio]["ms"] for result in results]),
         }
         for ratio in ratios
     ]
@@ -219,7 +204,12 @@ def movement_lines(summary: dict[str, Any]) -> list[str]:
     model = summary["model"]
     heights = (("all", summary), ("z >= 25 m", summary["above_25m"]), ("z < 25 m", summary["below_25m"]))
     moved = [
-        [label, f"{row['distance_m']:g}", *(row[key] for key in ("maps", "rmse_db", "nmse")), _interval(row)]
+        [
+            label,
+            f"{row['distance_m']:g}",
+            *(row[key] for key in ("maps", "rmse_db", "nmse")),
+            with_interval(row["lost"], row["low"], row["high"]),
+        ]
         for label, found in heights
         for row in found["moved"]
     ]
@@ -230,10 +220,10 @@ def movement_lines(summary: dict[str, Any]) -> list[str]:
     ]
     return [
         f"{summary['maps']} maps of {summary['data']}, split {summary['split']}, walls at "
-        f"{summary['map_resolution']:g} m, drawn by seed {summary['seed']}. Model {model['file']} (digest "
-        f"{model['digest'][:12]}), aligned second stage, one step where R is not stated. An answer that was made for a "
+        f"{summary['map_resolution']:g} m, drawn by seed {summary['seed']}. Model {model_name(model)}, "
+        "aligned second stage, one step where R is not stated. An answer that was made for a "
         "transmitter so far away, level, in a drawn direction, against the truth; lost: against the answer that was "
-        "made for the place itself (95 %, bootstrap over maps); rms: between the two answers.",
+        "made for the place itself (95 %, bootstrap over scenes); rms: between the two answers.",
         "",
         table(["transmitters", "moved m", "maps", "rms dB", "NMSE", "lost"], moved),
         "",
@@ -242,10 +232,6 @@ def movement_lines(summary: dict[str, Any]) -> list[str]:
         "",
         table(["reuse ratio", "computed", "mean ms", "NMSE"], ways),
     ]
-
-
-def _interval(row: dict[str, Any]) -> str:
-    return f"{row['lost']:+.5f} [{row['low']:+.5f}, {row['high']:+.5f}]"
 
 
 def _write_report(folder: Path, summary: dict[str, Any]) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rdflux_ros.data.radiomapseer import DataError, RadioMapSeer, read_grey
-from rdflux_ros.evaluation.accuracy import ROOF_HEIGHT_M
+from rdflux_ros.evaluation.accuracy import ROOF_HEIGHT_M, spread
 from rdflux_ros.evaluation.methods import Workbench
 from rdflux_ros.evaluation.metrics import scores, summarise
 from rdflux_ros.radio.units import GREY_SPAN_DB, gain_from_grey, grey_from_gain
@@ -90,8 +90,7 @@ def evaluate_physics(
     samples = [(ds, i) for ds in _splits(root) for i, name in enumerate(ds.names) if name in named]
     if not samples:
         raise DataError(f"{parts_folder}: no parts of any map of {root}")
-    if limit is not None and limit < len(samples):
-        samples = [samples[i] for i in np.linspace(0, len(samples) - 1, max(limit, 1)).round().astype(int)]
+    samples = [samples[k] for k in spread(len(samples), limit)]
     bench, one_wall, no_wall = Workbench(device), Workbench(device, 1), Workbench(device, 0)
     found: dict[str, list[tuple[bool, PartScore]]] = {part: [] for part in PARTS}
     whole: dict[str, list[tuple[bool, dict[str, float]]]] = {}

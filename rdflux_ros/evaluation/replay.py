@@ -391,7 +391,10 @@ def _config(settings: list[str]) -> MapperConfig:
         name, equals, value = item.partition("=")
         if not equals:
             raise SettingError(f"--set {item}: expected NAME=VALUE")
-        values[name] = yaml.safe_load(value) if value else ""
+        try:
+            values[name] = yaml.safe_load(value) if value else ""
+        except yaml.YAMLError as error:
+            raise SettingError(f"--set {item}: no value that YAML can read") from error
     return from_mapping(MapperConfig, values)
 
 

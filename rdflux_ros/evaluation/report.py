@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rdflux_ros.evaluation.console import table
+from rdflux_ros.evaluation.console import model_name, table, with_interval
 from rdflux_ros.evaluation.error_sites import error_tables
 from rdflux_ros.evaluation.metrics import KEYS
 from rdflux_ros.radio.units import FLOOR_PATHLOSS_DB, GREY_SPAN_DB
@@ -233,7 +233,7 @@ def accuracy_head(summary: dict[str, Any]) -> str:
     ]  # fmt: skip
     if model:
         sentences[1:1] = [
-            f"Model {model['file']} (digest {model['digest'][:12]}), R = {model['reuse_ratio']:g} of T = "
+            f"Model {model_name(model)}, R = {model['reuse_ratio']:g} of T = "
             f"{model['steps']}, {model['static_steps']} static steps, full chain of {model['full_steps']}, "
             f"temperature {model['temperature']:g}; donors and other midpoints drawn by seed {summary['seed']}."
         ]
@@ -265,14 +265,14 @@ def _paired_lines(summary: dict[str, Any]) -> list[str]:
 
     if "paired" not in summary:
         return []
-    rows = [
-        [
-            name, label, "{difference:+.5f} [{low:+.5f}, {high:+.5f}]".format(**found[where]),
-            "{ratio:.3f} [{ratio_low:.3f}, {ratio_high:.3f}]".format(**found[where]),
-        ]
-        for name, found in summary["paired"].items()
-        for where, label in (("above_25m", "z >= 25 m"), ("below_25m", "z < 25 m"))
-    ]  # fmt: skip
+    rows = []
+    for name, found in summary["paired"].items():
+        for where, label in (("above_25m", "z >= 25 m"), ("below_25m", "z < 25 m")):
+            less, over = (
+                [found[where][key] for key in keys]
+                for keys in (("difference", "low", "high"), ("ratio", "ratio_low", "ratio_high"))
+            )
+            rows.append([name, label, with_interval(*less), with_interval(*over, spec=".3f")])
     reference = summary["reference"]
     chain = shortest_chain(summary)
     return [

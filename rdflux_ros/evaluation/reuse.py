@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rdflux_ros.data.radiomapseer import DataError, RadioMapSeer, Sample
 from rdflux_ros.diffusion.schedule import uniform_schedule
 from rdflux_ros.evaluation.flight import evaluate_flight
 from rdflux_ros.evaluation.journal import opened
 from rdflux_ros.evaluation.methods import Split, Workbench
-from rdflux_ros.evaluation.metrics import bootstrap_interval, scores, summarise
+from rdflux_ros.evaluation.metrics import paired_comparison, scores, summarise
 from rdflux_ros.evaluation.reuse_bench import Answer, ReuseBench
 from rdflux_ros.flux.loading import load_model
 from rdflux_ros.flux.pipeline import FluxPipeline
@@ -111,7 +112,7 @@ def evaluate_reuse(
         "device": str(bench.device),
         "seed": seed,
     }
-    kept = opened(journal, settings)
+    kept = opened(journal, {**settings, "rows": reuse.rows()})
     pictured = [maps.names[k] for k in chosen[:: max(1, len(chosen) // max(1, pictures))][:pictures]]
     files = {} if report is None else {name: report / f"{name}.png" for name in pictured}
     for index in tqdm(chosen, desc=f"reuse, {scenario}", unit="pair", dynamic_ncols=True):
@@ -165,16 +166,16 @@ def _record(
         }
         for answer in answers
     ]
-    return {"origin": origin.name, "rows": rows, "latents": latents}
+    return {"scene": here.scene, "origin": origin.name, "rows": rows, "latents": latents}
 
 
 def _rows(results: Sequence[dict[str, Any]], seed: int) -> list[dict[str, Any]]:
     """A row for each method and ratio over all pairs, with what it loses against the full chain."""
     found = []
     full = [row["scores"]["nmse"] for result in results for row in result["rows"] if row["method"] == "full"]
+    scenes = [result["scene"] for result in results]
     for column in zip(*(result["rows"] for result in results), strict=True):
-        lost = [row["scores"]["nmse"] - nmse for row, nmse in zip(column, full, strict=True)]
-        low, high = bootstrap_interval(lost, seed=seed)
+        lost = paired_comparison([row["scores"]["nmse"] for row in column], full, scenes, seed=seed)
         found.append(
             {
                 "method": column[0]["method"],
@@ -182,7 +183,7 @@ def _rows(results: Sequence[dict[str, Any]], seed: int) -> list[dict[str, Any]]:
                 **summarise([row["scores"] for row in column]),
                 "ms": 1e3 * float(np.median([row["seconds"] for row in column])),
                 "steps_ms": 1e3 * float(np.median([row["steps_seconds"] for row in column])),
-                "against_full": {"nmse": float(np.nanmean(lost)), "low": low, "high": high},
+                "against_full": {"nmse": lost["difference"], "low": lost["low"], "high": lost["high"]},
             }
         )
     return found
@@ -191,8 +192,9 @@ def _rows(results: Sequence[dict[str, Any]], seed: int) -> list[dict[str, Any]]:
 def clairvoyant(results: Sequence[dict[str, Any]]) -> list[dict[str, float]]:
     """What choosing R for each map could gain at most, for flux and the full chain (R = 0), in equal mean time.
 
-    The choice knows every map's error and time at every R beforehand, and takes for each the least of NMSE plus a
-    price of time; what a rule can do that knows neither is less.
+    A bound: the choice knows every map's error and time at every R beforehand, and may leave a map to a draw between
+    two of them. What is reached in this way is convex, so its lower hull at the time that a fixed R takes is the least
+    mean NMSE; what a rule can do that knows neither is more.
     """
     names = [(row["method"], row["reuse_ratio"]) for row in results[0]["rows"]] if results else []
     columns = [k for k, (method, _) in enumerate(names) if method in ("full", "flux")]
@@ -203,17 +205,30 @@ def clairvoyant(results: Sequence[dict[str, Any]]) -> list[dict[str, float]]:
         for value in (lambda row: row["scores"]["nmse"], lambda row: row["seconds"])
     )
     counted = ~np.isnan(nmse).any(axis=1)
+    if not counted.any():
+        return []
     nmse, seconds = nmse[counted], seconds[counted]
-    each = np.arange(len(nmse))
-    prices = np.concatenate([[0.0], np.geomspace(1e-7, 1e3, 400)])
-    chosen = [np.argmin(nmse + price * seconds, axis=1) for price in prices]
-    reached = [(float(seconds[each, of].mean()), float(nmse[each, of].mean())) for of in chosen]
+    hulls = [_lower_hull(*points) for points in zip(seconds, nmse, strict=True)]
+    starts = np.array([hull[0] for hull in hulls])
+    falls = np.concatenate([np.diff(hull, axis=0) for hull in hulls])
+    falls = falls[np.argsort(falls[:, 1] / falls[:, 0], kind="stable")]  # the best bargains of all maps first
+    reached = np.cumsum([starts.mean(axis=0), *falls / len(hulls)], axis=0)
     found = []
     for column, k in enumerate(columns):
         fixed, took = float(nmse[:, column].mean()), float(seconds[:, column].mean())
-        best = min([fixed, *(error for spent, error in reached if spent <= took)])
+        best = float(np.interp(took, *reached.T))
         found.append({"reuse_ratio": names[k][1] or 0.0, "ms": 1e3 * took, "nmse": fixed, "clairvoyant_nmse": best})
     return sorted(found, key=lambda row: row["reuse_ratio"])
+
+
+def _lower_hull(seconds: NDArray[np.float64], nmse: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Corners [n, 2] (seconds, NMSE) of the points' lower convex hull, from the fastest point to the best one."""
+    at = int(np.lexsort((nmse, seconds))[0])
+    corners = [at]
+    while len(better := np.flatnonzero(nmse < nmse[at])):
+        at = int(better[np.argmin((nmse[better] - nmse[at]) / (seconds[better] - seconds[at]))])
+        corners.append(at)
+    return np.stack([seconds[corners], nmse[corners]], axis=1)
 
 
 def _latents(results: Sequence[dict[str, Any]], method: MethodConfig, numbers: int) -> dict[str, Any]:

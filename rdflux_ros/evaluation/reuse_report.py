@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rdflux_ros.evaluation.console import table
+from rdflux_ros.evaluation.console import model_name, table, with_interval
 from rdflux_ros.evaluation.metrics import KEYS
 from rdflux_ros.evaluation.report import draw_map
 
@@ -38,12 +38,12 @@ def reuse_head(summary: dict[str, Any]) -> str:
     return (
         f"Scenario {summary['scenario']}: {KEPT[summary['scenario']]}. {summary['pairs']} pairs evenly over the scenes "
         f"of {summary['data']}, split {summary['split']}, walls at {summary['map_resolution']:g} m, drawn by seed "
-        f"{summary['seed']}. Model {model['file']} (digest {model['digest'][:12]}), chain of T = {model['steps']}, "
+        f"{summary['seed']}. Model {model_name(model)}, chain of T = {model['steps']}, "
         f"temperature {model['temperature']:g}, on {summary['device']}. `flux` splits the chain as the papers do, "
         f"`flux_short` and `aligned` have a first stage of {model['static_steps']} steps. Lost: NMSE less the full "
-        "chain's, pair by pair, with its bootstrap interval over maps (95 %). Times are medians: from the transmitter "
-        "to the map, physics layer and condition included, what is kept not (full chain and vanilla compute the static "
-        "condition each time); and in the steps alone." + left_out
+        "chain's, pair by pair, with its bootstrap interval over scenes (95 %). Times are medians: from the "
+        "transmitter to the map, physics layer and condition included, what is kept not (full chain and vanilla "
+        "compute the static condition each time); and in the steps alone." + left_out
     )
 
 
@@ -63,12 +63,14 @@ def clairvoyant_lines(summary: dict[str, Any]) -> list[str]:
     rows = [list(row.values()) for row in summary["clairvoyant"]]
     if not rows:
         return []
-    aligned = next((row for row in summary["rows"] if row["method"] == "aligned"), None)
+    own = ("aligned", summary["model"]["reuse_ratio"])
+    aligned = next((row for row in summary["rows"] if (row["method"], row["reuse_ratio"]) == own), None)
     beside = f" `aligned` has {aligned['nmse']:.4g} in {aligned['ms']:.0f} ms." if aligned else ""
     return [
         "",
-        "Were R chosen for each map (flux, or the full chain as R = 0) by one who knows the errors beforehand, at no "
-        f"more mean time than a fixed R takes: more than that no adaptive rule can gain.{beside}",
+        "Were R chosen for each map (flux, or the full chain as R = 0) by one who knows errors and times beforehand, "
+        "in the mean time that a fixed R takes (lower convex hull: a map may be drawn to one of two R): no adaptive "
+        f"rule can be below that.{beside}",
         "",
         table(["R", "mean ms", "NMSE", "NMSE, R chosen for each map"], rows),
     ]
@@ -78,14 +80,15 @@ def flight_lines(summary: dict[str, Any]) -> list[str]:
     """Jitter along the flight of a summary."""
     flight = summary["flight"]
     rows = [
-        [name, found["rms_db"], "{less_truth_db:+.3f} [{low:+.3f}, {high:+.3f}]".format(**found)]
+        [name, found["rms_db"], with_interval(found["less_truth_db"], found["low"], found["high"], spec="+.3f")]
         for name, found in flight["methods"].items()
     ]
     return [
         "",
         f"Change from frame to frame along the flight {flight['name']}, {flight['steps']} steps of which "
         f"{flight['crossings']} cross into another region, at R = {summary['model']['reuse_ratio']:g}; rms over the "
-        "cells that both windows hold, mean over steps. Vanilla keeps the midpoint of the first pose in a region.",
+        "cells that both windows hold, mean over steps, intervals (95 %, bootstrap) over regions. Vanilla keeps the "
+        "midpoint of the first pose in a region.",
         "",
         table(["answers of", "rms change dB", "less the truth's own dB"], rows),
     ]
@@ -96,7 +99,7 @@ def reuse_table(summary: dict[str, Any]) -> str:
     rows = []
     for row in summary["rows"]:
         lost = row["against_full"]
-        interval = "-" if row["method"] == "full" else "{nmse:+.5f} [{low:+.5f}, {high:+.5f}]".format(**lost)
+        interval = "-" if row["method"] == "full" else with_interval(*lost.values())
         ratio = "-" if row["reuse_ratio"] is None else f"{row['reuse_ratio']:g}"
         rows.append([row["method"], ratio, *(row[key] for key in KEYS), interval, row["ms"], row["steps_ms"]])
     return table(["method", "R", *KEYS, "lost against full", "ms", "steps ms"], rows)

@@ -7,7 +7,7 @@ made for them. Other streets altogether have one.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from rdflux_ros.data.radiomapseer import DataError, RadioMapSeer, Sample
 from rdflux_ros.evaluation.journal import opened
 from rdflux_ros.evaluation.map_updates import KINDS, updated
 from rdflux_ros.evaluation.methods import WINDOW, Split, Workbench
-from rdflux_ros.evaluation.metrics import bootstrap_interval, scores
+from rdflux_ros.evaluation.metrics import LEAST_GROUPS, mean, paired_comparison, rank_correlation, scores
 from rdflux_ros.flux.loading import load_model
 from rdflux_ros.flux.pipeline import FluxPipeline, StreetsPart
 from rdflux_ros.flux.similarity import environment_distance
@@ -132,7 +132,7 @@ def evaluate_similarity(
         found = compare(bench, old, new, aligned=aligned)
         shown += [found] * wanted
         if name not in kept.results:
-            kept.add(name, _record(kind, found))
+            kept.add(name, _record(kind, here.scene, found))
     if picture is not None and len(shown) == len(KINDS):
         from rdflux_ros.evaluation.similarity_report import write_updates
 
@@ -161,12 +161,19 @@ def knee(distances: Sequence[float] | NDArray[np.float64], costs: Sequence[float
 
 
 def knee_interval(
-    distances: Sequence[float], costs: Sequence[float], *, seed: int = 0, draws: int = 1000
+    distances: Sequence[float], costs: Sequence[float], groups: Sequence[str], *, seed: int = 0, draws: int = 1000
 ) -> tuple[float, float]:
-    """Where 95 % of the knees of resampled pairs lie: a few dear updates decide it."""
+    """Where 95 % of the knees of resampled groups lie, as in `paired_comparison`: a few dear updates decide it."""
+    names, number = np.unique(groups, return_inverse=True)
+    if len(names) < LEAST_GROUPS:
+        return math.nan, math.nan
     random = np.random.default_rng(seed)
     paired = np.array([distances, costs])
-    drawn = (paired[:, random.integers(len(distances), size=len(distances))] for _ in range(draws))
+    members = [paired[:, number == group] for group in range(len(names))]
+    drawn = (
+        np.concatenate([members[group] for group in random.integers(len(names), size=len(names))], axis=1)
+        for _ in range(draws)
+    )
     low, high = np.quantile([knee(*pairs) for pairs in drawn], [0.025, 0.975])
     return float(low), float(high)
 
@@ -186,35 +193,38 @@ def summarise_pairs(results: Sequence[dict[str, Any]], seed: int) -> dict[str, A
     real = by_kind[OTHER_STREETS]
     updates = [result for result in results if result["kind"] != OTHER_STREETS]
     distances, costs, costs_db = ([result[key] for result in updates] for key in ("distance", "nmse", "rmse_db"))
-    found = {"knee": knee(distances, costs), "harmless": harmless(distances, costs_db)}
-    threshold = _rounded_up(max(found.values()))
-    lost = [result["kept_truth_nmse"] - result["fresh_truth_nmse"] for result in real]
-    low, high = bootstrap_interval(lost, seed=seed)
+    at_knee, at_harmless = knee(distances, costs), harmless(distances, costs_db)
+    # Up, so that the update at the knee is kept; or down, so that no harmful one is.
+    threshold = _rounded(at_knee, math.ceil) if at_knee > at_harmless else _rounded(at_harmless, math.floor)
+    kept, fresh = ([result[f"{which}_truth_nmse"] for result in real] for which in ("kept", "fresh"))
+    lost = paired_comparison(kept, fresh, [result["scene"] for result in real], seed=seed)
     return {
-        **found,
-        "knee_interval": knee_interval(distances, costs, seed=seed),
+        "knee": at_knee,
+        "harmless": at_harmless,
+        "knee_interval": knee_interval(distances, costs, [result["scene"] for result in updates], seed=seed),
         "threshold": threshold,
-        "rank_correlation": float(np.corrcoef(_ranks(distances), _ranks(costs))[0, 1]),
+        "rank_correlation": rank_correlation(distances, costs),
         "updates": _kind(updates, threshold),
         "kinds": {
             kind: _kind([r for r in results if r["kind"] == kind], threshold) for kind in (*KINDS, OTHER_STREETS)
         },
         "against_truth": {
-            "fresh": float(np.nanmean([result["fresh_truth_nmse"] for result in real])),
-            "kept": float(np.nanmean([result["kept_truth_nmse"] for result in real])),
-            "lost": float(np.nanmean(lost)),
-            "low": low,
-            "high": high,
+            "fresh": mean(fresh),
+            "kept": mean(kept),
+            "lost": lost["difference"],
+            "low": lost["low"],
+            "high": lost["high"],
         },
         "pairs": [{key: result[key] for key in ("kind", "cells", "distance", "nmse", "rmse_db")} for result in results],
     }
 
 
-def _record(kind: str, found: Comparison) -> dict[str, Any]:
+def _record(kind: str, scene: str, found: Comparison) -> dict[str, Any]:
     free = found.new.free
     difference = scores(found.kept, found.fresh, free)
     record = {
         "kind": kind,
+        "scene": scene,
         "cells": int((found.old.heights_m != found.new.heights_m).sum()),
         "distance": found.distance,
         "nmse": difference["nmse"],
@@ -245,13 +255,9 @@ def _kind(results: Sequence[dict[str, Any]], threshold: float) -> dict[str, Any]
     }
 
 
-def _rounded_up(value: float) -> float:
-    """To two significant digits, so that what lies at it is below."""
+def _rounded(value: float, whole: Callable[[float], int]) -> float:
+    """To two significant digits, by `math.ceil` or `math.floor`."""
     if value == 0:
         return 0.0
     unit = 10.0 ** (math.floor(math.log10(value)) - 1)
-    return float(f"{math.ceil(value / unit - 1e-9) * unit:.2g}")
-
-
-def _ranks(values: Sequence[float]) -> NDArray[np.int64]:
-    return np.argsort(np.argsort(values, kind="stable"), kind="stable")
+    return float(f"{whole(round(value / unit, 9)) * unit:.2g}")

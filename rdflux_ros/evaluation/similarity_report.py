@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rdflux_ros.evaluation.console import table
+from rdflux_ros.evaluation.console import model_name, table, with_interval
 from rdflux_ros.evaluation.report import draw_map
 from rdflux_ros.evaluation.similarity import HARMLESS_DB
 
@@ -36,7 +36,7 @@ def similarity_lines(summary: dict[str, Any]) -> list[str]:
     head = ["change", "pairs", "cells", "D_env", "NMSE", "rms dB", "kept", "NMSE kept", "rms dB kept", "worst dB kept"]
     return [
         f"Updates of streets of {summary['data']}, split {summary['split']}, walls at {summary['map_resolution']:g} m, "
-        f"drawn by seed {summary['seed']}. Model {model['file']} (digest {model['digest'][:12]}), R = "
+        f"drawn by seed {summary['seed']}. Model {model_name(model)}, R = "
         f"{model['reuse_ratio']:g}, {model['static_steps']} static steps, "
         f"{'aligned' if summary['aligned'] else 'frozen'} second stage, whose static tokens are compared (first "
         f"attention layer). NMSE and rms dB: the answer from the old midpoint against the answer from a new one; "
@@ -44,15 +44,15 @@ def similarity_lines(summary: dict[str, Any]) -> list[str]:
         "",
         table(head, rows),
         "",
-        f"{RULE} Here: the knee is at {summary['knee']:.2g} [{low:.2g}, {high:.2g}] (95 %, bootstrap over pairs), all "
-        f"are harmless up to {summary['harmless']:.2g}. "
+        f"{RULE} Here: the knee is at {with_interval(summary['knee'], low, high, spec='.2g')} (95 %, bootstrap over "
+        f"scenes), all are harmless up to {summary['harmless']:.2g}. "
         f"`similarity_threshold` {summary['threshold']:g} keeps the midpoint of {updates['kept_share']:.0%} of the "
         f"updates at {updates['kept_rmse_db']:.2g} dB rms on average and {updates['kept_rmse_db_worst']:.2g} dB at "
         f"worst. Rank correlation of D_env and cost: {summary['rank_correlation']:.2f}.",
         "",
         f"Against the truth, on streets of which the midpoint knows nothing: NMSE {truth['kept']:.5f} from another "
-        f"scene's midpoint, {truth['fresh']:.5f} from their own, {truth['lost']:+.5f} [{truth['low']:+.5f}, "
-        f"{truth['high']:+.5f}] lost (95 %, bootstrap over maps).",
+        f"scene's midpoint, {truth['fresh']:.5f} from their own, "
+        f"{with_interval(truth['lost'], truth['low'], truth['high'])} lost (95 %, bootstrap over scenes).",
     ]
 
 

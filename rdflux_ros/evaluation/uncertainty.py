@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from rdflux_ros.data.radiomapseer import DataError, RadioMapSeer, Sample
 from rdflux_ros.evaluation.accuracy import ROOF_HEIGHT_M
-from rdflux_ros.evaluation.console import table
+from rdflux_ros.evaluation.console import model_name, table
 from rdflux_ros.evaluation.methods import WINDOW, Split, Workbench
+from rdflux_ros.evaluation.metrics import mean, rank_correlation
 from rdflux_ros.flux.loading import load_model
 from rdflux_ros.flux.pipeline import FluxPipeline
 from rdflux_ros.mapping.mapper import select_device
@@ -112,7 +113,7 @@ def evaluate_uncertainty(
         "data": data.name, "split": split, "check": check, "limit": limit, "seed": seed,
         "model": loaded.summary(flux.method),
         "within": within, "rows": rows, "curves": {"nominal": list(CURVE), **curves},
-        "spread": {key: float(np.nanmean([one[key] for one in spreads])) for key in spreads[0]},
+        "spread": {key: mean([one[key] for one in spreads]) for key in spreads[0]},
     }  # fmt: skip
     if fit:
         path = loaded.path.with_suffix(SUFFIX)
@@ -131,7 +132,7 @@ def uncertainty_lines(summary: dict[str, Any]) -> list[str]:
     times = [[name, *found.values()] for name, found in summary["within"].items()]
     return [
         f"Laws fitted on {summary['split']}, checked on {summary['check']} of {summary['data']}; model "
-        f"{summary['model']['file']} (digest {summary['model']['digest'][:12]}). Share of the free cells of "
+        f"{model_name(summary['model'])}. Share of the free cells of "
         f"{summary['check']} whose error lies within what holds the share in the head on {summary['split']}; the "
         "standard deviation is the root of its mean square.",
         "",
@@ -234,23 +235,17 @@ def _spread(bench: Workbench, sample: Sample, found: _Answer, stddev_db: NDArray
     assert bench.split is not None
     pose, own = bench.pose(sample), bench.region(sample, aligned=True)
     members = [found.pathloss_db]
-    for k in range(SPREAD_OF):
-        other = bench.region(bench.split.elsewhere(sample, bench.seed + k), aligned=True)
+    for origin in bench.split.scattered(sample, bench.seed, SPREAD_OF):
+        other = bench.region(origin, aligned=True)
         grey = bench.flux.answer(replace(own, midpoint=other.midpoint), pose, WINDOW)[0, 0].float().cpu().numpy()
         members.append(FLOOR_PATHLOSS_DB - GREY_SPAN_DB * grey)
     spread, error = np.std(members, axis=0)[sample.free], found.error_db[sample.free]
     return {
-        "law_correlation": _rank_correlation(stddev_db.ravel()[found.classes[sample.free]], error),
-        "spread_correlation": _rank_correlation(spread, error),
+        "law_correlation": rank_correlation(stddev_db.ravel()[found.classes[sample.free]], error),
+        "spread_correlation": rank_correlation(spread, error),
         "spread_db": float(np.sqrt(np.mean(spread**2))),
         "error_db": float(np.sqrt(np.mean(error**2))),
     }
-
-
-def _rank_correlation(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
-    from scipy.stats import spearmanr
-
-    return float(spearmanr(a, b).statistic)
 
 
 def _write_report(folder: Path, summary: dict[str, Any]) -> None:

@@ -24,6 +24,8 @@ class LoadedModel:
     path: Path
     digest: str
     model: RadioModel
+    notes: dict[str, Any]
+    """What its training wrote down, by stage."""
 
     def lacks(self, *stages: str) -> str | None:
         """Which of the stages the file does not hold, in words that name it; None where it holds all."""
@@ -60,4 +62,4 @@ def load_model(name: str, device: torch.device) -> LoadedModel | None:
         check_channels(model.config)
     except (MissingExtraError, SettingError) as error:
         raise checkpoint.CheckpointError(f"{path}: {error}") from error
-    return LoadedModel(path, found.digest, model.to(device))
+    return LoadedModel(path, found.digest, model.to(device), found.notes)

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
+from rdflux_ros.evaluation.inference import Stopwatch
 from rdflux_ros.model import checkpoint
 from rdflux_ros.model.tiny import model_file
 from rdflux_ros.node.benchmark import main
@@ -33,6 +34,19 @@ def test_all_figures_are_there(tmp_path: Path, capsys: pytest.CaptureFixture[str
     printed = capsys.readouterr().out
     assert "p99" in printed and "full chain (100 steps): whole" in printed and "flux, R = 0.99 (1 step)" in printed
     check_inference(found["inference"], checkpoint.read(model).digest)
+
+
+def test_walls_are_timed_with_the_gpus_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    laps: list[str] = []
+    lap = Stopwatch.lap
+
+    def counted(self: Stopwatch, name: str) -> None:
+        laps.append(name)
+        lap(self, name)
+
+    monkeypatch.setattr(Stopwatch, "lap", counted)
+    assert main(["--device", "cpu", "--model", "physics", "--poses", "1", "--regions", "1", "--batches", "1"]) == 0
+    assert laps == ["walls", "walls"]
 
 
 def check_inference(found: dict[str, Any], digest: str) -> None:

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
+from rdflux_ros.evaluation.accuracy import spread
 from rdflux_ros.evaluation.evaluate import main
 from rdflux_ros.evaluation.metrics import KEYS
 from rdflux_ros.evaluation.physics import compare_part, summarise_parts
@@ -69,6 +70,28 @@ def test_what_does_not_fit_is_one_line_and_exit_code_2(
     assert main(["accuracy", "--data", str(plain), *arguments]) == 2
     (line,) = [text for text in capsys.readouterr().err.splitlines() if text.strip()]
     assert line.startswith("evaluate: ") and message in line
+
+
+@pytest.mark.parametrize(
+    ("command", "option", "message"),
+    [
+        ("accuracy", "--seed=-1", "must not be negative"),
+        ("movement", "--seed=-1", "must not be negative"),
+        ("uncertainty", "--limit=-1", "must be positive"),
+        ("accuracy", "--limit=0", "must be positive"),
+        ("physics", "--limit=0", "must be positive"),
+    ],
+)
+def test_numbers_that_are_none_of_maps_or_seeds_are_refused(
+    capsys: pytest.CaptureFixture[str], command: str, option: str, message: str
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main([command, "--data", "city", option])
+    assert stopped.value.code == 2 and message in capsys.readouterr().err
+
+
+def test_maps_are_spread_from_the_first_to_the_last() -> None:
+    assert spread(9, 3) == [0, 4, 8] and spread(9, 1) == [0] and spread(3, 9) == spread(3, None) == [0, 1, 2]
 
 
 def test_missing_folders_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,7 +32,9 @@ def test_a_transmitter_is_displaced_level_and_neither_into_a_building_nor_off_th
     sample = replace(Split(RadioMapSeer(folder / "city"))[0], position=np.array([20.0, 30.0, 10.0]))
     there = displaced(sample, 2.0, np.pi / 2)
     assert there is not None and there.position == pytest.approx([20.0, 32.0, 10.0])
-    assert there.name != sample.name, "kept things of the one are not taken for the other's"
+    places = [displaced(replace(sample, transmitter=k), distance, 0.0) for k in range(3) for distance in DISTANCES_M]
+    names = {sample.name, *(place.name for place in places if place is not None)}
+    assert len(names) == 1 + 3 * len(DISTANCES_M), "kept things of the one are not taken for the other's"
     assert displaced(replace(sample, position=np.array([1.0, 30.0, 10.0])), 2.0, np.pi) is None
     row, col = np.argwhere(sample.heights_m > 5.0)[0]
     beside = replace(sample, position=np.array([col + 0.5, row - 1.5, 3.0]))
@@ -39,13 +42,13 @@ def test_a_transmitter_is_displaced_level_and_neither_into_a_building_nor_off_th
 
 
 def test_means_by_distance_ratio_and_spacing() -> None:
-    def result(nmse: float, lost: float) -> dict:
+    def result(nmse: float, lost: float, scene: str = "a") -> dict:
         moved = {f"{d:g}": {"nmse": nmse + lost * d, "rmse_db": d} for d in DISTANCES_M}
         fixed = {"0.98": {"nmse": 2 * nmse, "ms": 30.0}, "0.99": {"nmse": nmse, "ms": 20.0}}
-        return {"z": {"m": 30.0}, "fixed": fixed, "moved": moved}
+        return {"scene": scene, "z_m": 30.0, "fixed": fixed, "moved": moved}
 
     away = result(0.02, 0.01)
-    away["moved"]["4"] = {"nmse": None, "rmse_db": None}
+    away["moved"]["4"] = {"nmse": math.nan, "rmse_db": math.nan}
     found = summarise_movement([result(0.01, 0.01), away], 0)
     assert [row["distance_m"] for row in found["moved"]] == list(DISTANCES_M)
     assert [row["lost"] for row in found["moved"]] == pytest.approx([0.01 * d for d in DISTANCES_M])
@@ -54,6 +57,13 @@ def test_means_by_distance_ratio_and_spacing() -> None:
     spacing = {row["spacing_m"]: row for row in found["auto"]}
     assert spacing[STILL_M]["computed"] == 0.5 and spacing[STILL_M]["ms"] == pytest.approx(10.0)
     assert spacing[STILL_M]["nmse"] == pytest.approx(0.015 + 0.01 * STILL_M / 2)
+    assert all(math.isnan(row["low"]) for row in found["moved"]), "one scene makes no interval"
+    many = summarise_movement([result(0.01 * k, 0.01 * k, f"{k}") for k in range(1, 7)], 0)["moved"][5]
+    assert 0.01 < many["low"] < many["lost"] == pytest.approx(0.035) and many["lost"] < many["high"] < 0.06
+    dark = result(math.nan, 0.01, "b")
+    assert (
+        summarise_movement([result(0.01, 0.01), dark], 0)["auto"] == summarise_movement([result(0.01, 0.01)], 0)["auto"]
+    )
     assert spacing[1.0] == {"spacing_m": 1.0, "computed": 1.0, "nmse": pytest.approx(0.015), "ms": 20.0}
 
 

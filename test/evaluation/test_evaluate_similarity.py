@@ -17,7 +17,15 @@ from rdflux_ros.evaluation import similarity
 from rdflux_ros.evaluation.evaluate import main
 from rdflux_ros.evaluation.map_updates import CELLS, KINDS, updated
 from rdflux_ros.evaluation.methods import Split, Workbench
-from rdflux_ros.evaluation.similarity import compare, harmless, knee, knee_interval
+from rdflux_ros.evaluation.similarity import (
+    HARMLESS_DB,
+    OTHER_STREETS,
+    compare,
+    harmless,
+    knee,
+    knee_interval,
+    summarise_pairs,
+)
 from rdflux_ros.flux.loading import load_model
 from rdflux_ros.flux.pipeline import FluxPipeline
 from rdflux_ros.model.tiny import model_file
@@ -58,6 +66,16 @@ def test_an_update_changes_both_maps_alike_and_spares_the_transmitter(
     assert np.array_equal(new.surroundings_m[outside], here.surroundings_m[outside])
     assert new.scene != here.scene, "no other streets' walls may be taken for theirs"
     assert np.array_equal(updated(here, kind, other, seed).heights_m, new.heights_m), "drawn by the seed alone"
+
+
+def test_walls_of_an_update_are_not_taken_for_those_of_another(folder: Path) -> None:
+    split = Split(RadioMapSeer(folder / "city"), 1.0)
+    first, second, other = split[0], split[1], split[3]
+    assert first.scene == second.scene
+    bench = Workbench("cpu")
+    for here, seed in ((first, 0), (second, 1), (first, 2)):
+        new = updated(here, "wall", other, seed)
+        assert torch.equal(bench.facades(new).heights_cm, Workbench("cpu").facades(new).heights_cm)
 
 
 def test_updates_come_in_the_sizes_that_their_names_say(samples: tuple[Sample, Sample]) -> None:
@@ -128,16 +146,42 @@ def test_the_knee_is_where_cost_starts_to_outrun_reuse() -> None:
 
 def test_the_knee_of_many_pairs_is_sure_and_that_of_one_dear_pair_is_not() -> None:
     distances = [float(d) for d in np.linspace(0.01, 1.0, 100)]
-    low, high = knee_interval(distances, [0.0 if d < 0.5 else 1.0 for d in distances], draws=200)
+    alone = [f"{k}" for k in range(100)]
+    costs = [0.0 if d < 0.5 else 1.0 for d in distances]
+    low, high = knee_interval(distances, costs, alone, draws=200)
     assert 0.4 < low <= 0.5 <= high + 0.02 < 0.6
-    low, high = knee_interval(distances, [float(k == 50) for k in range(100)], draws=200)
+    low, high = knee_interval(distances, [float(k == 50) for k in range(100)], alone, draws=200)
     assert low <= 0.5 and high > 0.9, "without the dear one all may be kept"
+    # Pairs of one scene come or stay away together.
+    low, high = knee_interval(distances, costs, [f"{k // 20}" for k in range(100)], draws=200)
+    assert low < 0.3 and high < 0.6
+    assert np.isnan(knee_interval(distances, costs, [f"{k // 25}" for k in range(100)])).all(), "four scenes"
 
 
 def test_harmless_is_what_stays_below_the_first_update_that_is_not() -> None:
     assert harmless([0.1, 0.3, 0.2, 0.4], [0.0, 0.5, 0.05, 0.01]) == 0.2
     assert harmless([0.2, 0.1, 0.1], [0.0, 0.5, 0.0]) == 0.0
     assert harmless([0.2, 0.1], [0.01, 0.02]) == 0.2
+
+
+def pair(kind: str, distance: float, rmse_db: float) -> dict[str, object]:
+    nmse = {"nmse": rmse_db**2, "fresh_truth_nmse": 0.1, "kept_truth_nmse": 0.2}
+    return {"kind": kind, "scene": "a", "cells": 1, "distance": distance, "rmse_db": rmse_db, **nmse}
+
+
+def test_a_threshold_at_the_knee_keeps_what_lies_at_it() -> None:
+    updates = [pair("cells", 0.1, 0.2), *(pair(kind, 0.2512, 0.2) for kind in KINDS), pair("wall", 0.4, 3.0)]
+    found = summarise_pairs([*updates, pair(OTHER_STREETS, 0.9, 0.5)], 0)
+    assert found["harmless"] == 0.0 and found["knee"] == 0.2512 and found["threshold"] == 0.26
+
+
+def test_a_threshold_that_harmless_updates_decide_keeps_no_harmful_one() -> None:
+    costs = {0.01: 0.0, 0.1: 0.05, 0.2: 0.06, 0.2512: 0.07, 0.2514: 0.2}
+    updates = [pair(kind, *of) for kind, of in zip((*KINDS, "wall"), costs.items(), strict=True)]
+    found = summarise_pairs([*updates, pair(OTHER_STREETS, 0.9, 0.5)], 0)
+    assert found["harmless"] == 0.2512 and found["knee"] <= found["harmless"]
+    assert found["threshold"] == 0.25 and found["updates"]["kept_rmse_db_worst"] <= HARMLESS_DB
+    assert found["against_truth"]["lost"] == pytest.approx(0.1)
 
 
 def test_the_table_and_that_a_finished_run_computes_nothing(
@@ -155,11 +199,11 @@ def test_the_table_and_that_a_finished_run_computes_nothing(
     assert found["updates"]["kept_share"] == len(kept) / len(updates)
     truth = found["against_truth"]
     assert truth["lost"] == pytest.approx(truth["kept"] - truth["fresh"], abs=1e-9)
-    assert truth["low"] <= truth["lost"] <= truth["high"]
+    assert truth["low"] is truth["high"] is None and found["knee_interval"] == [None, None], "two scenes"
     printed = capsys.readouterr().out
     assert f"`similarity_threshold` {found['threshold']:g} keeps" in printed
     least = max(found["knee"], found["harmless"])
-    assert least <= found["threshold"] <= 1.1 * least, "rounded up: what lies at it is kept"
+    assert 0.9 * least <= found["threshold"] <= 1.1 * least
     assert "all are harmless" in printed and "| small_building" in printed
     text = (report / "report.md").read_text()
     for name in ("pairs", "reuse", "updates"):

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rdflux_ros.evaluation.journal import Journal
+import pytest
+
+from rdflux_ros.evaluation import journal
+from rdflux_ros.evaluation.journal import Journal, opened
 
 SETTINGS = {"ratios": (0.5, 0.98), "model": {"digest": "abc"}}
 
@@ -43,3 +46,16 @@ def test_a_file_of_something_else_is_no_journal(tmp_path: Path) -> None:
     path = tmp_path / "results.jsonl"
     path.write_text("no json\n")
     assert Journal(path, SETTINGS).results == {}
+
+
+@pytest.mark.parametrize(("what", "name"), [("code_digest", "code"), ("hardware_line", "hardware")])
+def test_another_code_or_machine_starts_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], what: str, name: str
+) -> None:
+    path, settings = tmp_path / "results.jsonl", {**SETTINGS, "device": "cpu"}
+    opened(path, settings).add("a", {"nmse": 0.1})
+    assert list(opened(path, settings).results) == ["a"]
+    assert "goes on after 1 results" in capsys.readouterr().err
+    monkeypatch.setattr(journal, what, lambda *_: "other")
+    assert opened(path, settings).results == {}
+    assert f"other {name}, so all starts anew" in capsys.readouterr().err

@@ -17,13 +17,13 @@ from rdflux_ros.baselines import radiounet
 from rdflux_ros.baselines.radiounet import INPUTS, RadioUNet
 from rdflux_ros.data.radiomapseer import RadioMapSeer, Sample
 from rdflux_ros.evaluation.evaluate import main
-from rdflux_ros.evaluation.methods import METHODS, WINDOW, Split, Workbench, choose_methods
+from rdflux_ros.evaluation.methods import METHODS, WINDOW, Method, Split, Workbench, choose_methods
 from rdflux_ros.flux.loading import load_model
 from rdflux_ros.flux.pipeline import FluxPipeline
 from rdflux_ros.model import checkpoint
 from rdflux_ros.model.config import model_config
 from rdflux_ros.model.radio_model import STAGES, RadioModel
-from rdflux_ros.model.tiny import TINY, model_file
+from rdflux_ros.model.tiny import TINY, model_file, random_model
 
 ROWS = ["physics", "full", "vanilla", "flux", "aligned", "other_midpoint", "no_midpoint"]
 METHOD = {"steps": 10, "reuse_ratio": 0.8}
@@ -81,6 +81,25 @@ def test_every_method_answers_in_the_table(folder: Path, tmp_path: Path, capsys:
     assert "drawn by seed 7" in printed and found["model"]["digest"][:12] in printed
 
 
+def test_what_is_queued_for_what_is_kept_is_not_the_answers_time(
+    bench: Workbench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The clock starts and stops where the GPU has nothing left to do."""
+    done: list[str] = []
+    here = sample(bench, "a_0")
+
+    def answer(*_: object) -> np.ndarray:
+        done.append("answered")
+        return here.grey
+
+    queued = Method(answer, lambda *_: done.append("kept"), lambda *_: 0.0)
+    monkeypatch.setitem(METHODS, "queued", queued)
+    monkeypatch.setattr(bench, "device", torch.device("cuda"))
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda _: done.append("idle"))
+    assert bench.answer("queued", here)[1] > 0.0
+    assert done == ["kept", "idle", "answered", "idle"]
+
+
 def test_vanilla_with_itself_as_donor_is_the_full_chain(bench: Workbench) -> None:
     here = sample(bench, "a_0")
     full, _ = bench.answer("full", here)
@@ -134,7 +153,7 @@ def test_methods_are_compared_pair_by_pair(folder: Path, tmp_path: Path) -> None
     lost = [found["nmse"]["physics"][k] - found["nmse"]["aligned"][k] for k in above]
     paired = found["paired"]["physics"]["above_25m"]
     assert paired["difference"] == pytest.approx(sum(lost) / 2)
-    assert paired["low"] == pytest.approx(min(lost)) and paired["high"] == pytest.approx(max(lost)), "two scenes"
+    assert paired["low"] is None, "two scenes make no interval"
 
 
 def test_baselines_stand_in_the_table_where_their_files_are_given(
@@ -157,6 +176,40 @@ def test_baselines_stand_in_the_table_where_their_files_are_given(
     assert "whole.safetensors: not a model of rdflux_ros radiounet" in capsys.readouterr().err
 
 
+def test_the_published_baseline_needs_no_other_model(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.manual_seed(0)
+    for inputs in INPUTS:
+        radiounet.save(RadioUNet(inputs), tmp_path / f"{inputs}.safetensors", {})
+    command = ["accuracy", "--data", str(folder / "city"), "--limit", "1", "--map-resolution", "1"]
+    command += ["--radiounet", *(str(tmp_path / f"{inputs}.safetensors") for inputs in INPUTS)]
+    found = []
+    for options in (["--model", "physics"], ["--model", str(folder / "whole.safetensors")]):
+        out = tmp_path / "accuracy.json"
+        assert main([*command, *options, "--json", str(out)]) == 0
+        found.append(json.loads(out.read_text())["methods"])
+    assert list(found[0]) == ["physics", "radiounet"], "the other one sees what a model's pose adds"
+    assert found[0]["radiounet"]["nmse"] == found[1]["radiounet"]["nmse"]
+    assert main([*command, "--model", "physics", "--methods", "radiounet_physics"]) == 2
+    assert "there is no model" in capsys.readouterr().err
+
+
+def test_a_control_that_never_saw_a_midpoint_is_shown_none(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    control, out = tmp_path / "control.safetensors", tmp_path / "accuracy.json"
+    checkpoint.save(random_model(**METHOD), control, {"aligned": {"midpoint": "noise"}})
+    command = ["accuracy", "--data", str(folder / "city"), "--limit", "2", "--map-resolution", "1"]
+    assert main([*command, "--model", str(control), "--json", str(out)]) == 0
+    found = json.loads(out.read_text())
+    assert list(found["methods"]) == ["physics", "full", "vanilla", "flux", "no_midpoint"]
+    assert found["reference"] == "flux" and list(found["left_out"]) == ["aligned", "other_midpoint"]
+    assert "control.safetensors: trained on noise in the midpoint's place" in found["left_out"]["aligned"]
+    assert main(["movement", "--data", str(folder / "city"), "--split", "test", "--model", str(control)]) == 2
+    assert "trained on noise" in capsys.readouterr().err
+
+
 def test_draws_follow_the_seed_and_the_sample(bench: Workbench) -> None:
     split, there = bench.split, [sample(bench, name) for name in ("a_0", "b_2")]
     assert split is not None
@@ -170,6 +223,18 @@ def test_draws_follow_the_seed_and_the_sample(bench: Workbench) -> None:
         donors.add(tuple(names))
     assert len(donors) > 1
     assert bench.donor(there[0]).name == split.donor(there[0], bench.seed).name
+
+
+def test_scenes_are_scattered_without_any_twice(tmp_path: Path) -> None:
+    split = Split(RadioMapSeer(make_scenes(tmp_path / "many", "abcdef")))
+    here = split[split.names.index("c_1")]
+    for seed in range(3):
+        names = [one.name for one in split.scattered(here, seed, 4)]
+        scenes = {name[0] for name in names}
+        assert len(scenes) == 4 and "c" not in scenes
+        assert names == [one.name for one in split.scattered(here, seed, 5)][:4]
+    assert len(split.scattered(here, 0, 9)) == 5
+    assert len({tuple(one.name for one in split.scattered(here, seed, 4)) for seed in range(5)}) > 1
 
 
 def test_more_maps_of_the_same_seed_are_these_and_others_of_every_scene(bench: Workbench) -> None:

@@ -7,7 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from rdflux_ros.evaluation.metrics import KEYS, bootstrap_interval, paired_comparison, scores, summarise
+from rdflux_ros.evaluation.console import with_interval
+from rdflux_ros.evaluation.metrics import KEYS, mean, paired_comparison, rank_correlation, scores, summarise
 
 FREE = np.ones((16, 16), bool)
 
@@ -78,29 +79,44 @@ def test_summary_leaves_out_maps_without_energy() -> None:
 
 
 def test_intervals_cover_a_known_mean_as_often_as_they_say() -> None:
+    """Two maps of a scene share what its streets do, so the interval is as wide as that of the scenes' means."""
     random = np.random.default_rng(0)
+    scenes = [f"{k // 2}" for k in range(80)]
     covered = 0
     for _ in range(200):
-        low, high = bootstrap_interval(random.normal(3.0, 2.0, size=40), draws=500)
-        covered += low < 3.0 < high
-        assert high - low < 2.0, "about 4 σ / √40 wide"
+        values = (3.0 + random.normal(0.0, 2.0, size=40)).repeat(2)
+        found = paired_comparison(values.tolist(), [0.0] * 80, scenes, draws=500)
+        covered += found["low"] < 3.0 < found["high"]
+        assert found["high"] - found["low"] < 2.0, "about 4 σ / √40 wide"
     assert 0.88 < covered / 200 < 0.99
-
-
-def test_an_interval_is_that_of_its_seed_and_ignores_what_is_no_number() -> None:
-    values = [0.1, 0.4, 0.2, 0.9]
-    assert bootstrap_interval(values, seed=1) == bootstrap_interval([*values, math.nan], seed=1)
-    assert bootstrap_interval(values, seed=1) == bootstrap_interval(values, seed=1)
-    narrow, wide = (bootstrap_interval(values, level=level) for level in (0.5, 0.95))
-    assert wide[0] < narrow[0] < 0.4 < narrow[1] < wide[1]
-    assert all(math.isnan(end) for end in bootstrap_interval([0.3]))
 
 
 def test_pairs_are_compared_by_scenes() -> None:
     ours, theirs = [0.2, 0.4, 0.1, math.nan], [0.1, 0.1, 0.2, 0.3]
     found = paired_comparison(ours, theirs, ["a", "a", "b", "b"])
     assert found["difference"] == pytest.approx(0.3 / 3) and found["ratio"] == pytest.approx(0.7 / 0.4)
-    assert (found["low"], found["high"]) == pytest.approx((-0.1, 0.2)), "all of one scene, or of the other"
-    assert (found["ratio_low"], found["ratio_high"]) == pytest.approx((0.5, 3.0))
-    assert math.isnan(paired_comparison([1.0, 2.0], [1.0, 1.0], ["a", "a"])["low"])
     assert math.isnan(paired_comparison([math.nan], [1.0], ["a"])["difference"])
+
+
+def test_an_interval_is_of_five_scenes_at_least_and_of_its_seed() -> None:
+    ours, theirs, scenes = [0.2, 0.4, 0.3, 0.5, 0.6, math.nan], [0.1] * 6, list("abcdef")
+    found = paired_comparison(ours, theirs, scenes, seed=1)
+    assert found["difference"] == pytest.approx(0.3) and 0.1 < found["low"] < 0.3 < found["high"] < 0.5
+    assert 2.0 < found["ratio_low"] < found["ratio"] < found["ratio_high"] < 6.0
+    assert found == paired_comparison(ours, theirs, scenes, seed=1)
+    few = paired_comparison(ours, theirs, ["a", "a", "b", "c", "d", "e"])
+    assert few["difference"] == found["difference"] and math.isnan(few["low"]) and math.isnan(few["ratio_high"])
+
+
+def test_means_and_ranks() -> None:
+    assert mean([0.1, math.nan, 0.3]) == pytest.approx(0.2) and math.isnan(mean([math.nan]))
+    assert rank_correlation([1.0, 5.0, 7.0], [0.1, 0.2, 9.0]) == pytest.approx(1.0)
+    # Ties share their rank, in whatever order they come.
+    assert rank_correlation([1.0, 1.0, 2.0], [0.1, 0.3, 0.2]) == rank_correlation([1.0, 1.0, 2.0], [0.3, 0.1, 0.2])
+
+
+def test_a_figure_stands_with_its_interval_where_there_is_one() -> None:
+    assert with_interval(0.1, -0.05, 0.15) == "+0.10000 [-0.05000, +0.15000]"
+    assert with_interval(0.25, 0.19, 0.351, spec=".2g") == "0.25 [0.19, 0.35]"
+    assert with_interval(0.1, math.nan, math.nan) == "+0.10000 [-]"
+    assert with_interval(math.nan, math.nan, math.nan) == "-"

@@ -141,6 +141,7 @@ def error_line(capsys: pytest.CaptureFixture[str]) -> str:
         (["--pose-topic", "/pose", "--truth", "none"], "none: no such folder"),
         (["--pose-topic", "/pose", "--set", "speed=3"], "unknown setting speed"),
         (["--pose-topic", "/pose", "--set", "reflection_order=99"], "0 to 6"),
+        (["--pose-topic", "/pose", "--set", "device=["], "--set device=[: no value that YAML can read"),
     ],
 )
 def test_what_does_not_fit_is_one_line_and_exit_code_2(

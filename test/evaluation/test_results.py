@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from rdflux_ros.evaluation import evaluate
+from rdflux_ros.evaluation.console import model_name
 from rdflux_ros.evaluation.results import sign
 
 HARDWARE = {"cpu": "a processor", "cores": 2, "torch": "2.13.0"}
@@ -35,6 +36,20 @@ def test_reports_stand_on_one_page_in_order(tmp_path: Path, capsys: pytest.Captu
     assert titles == ["# Results", *(title for each in about for title in (each, "### Picture"))]
     assert "![error](results/zebra/error.png) [F](https://x.org/f)" in lines
     assert "accuracy, transmitter, zebra" in capsys.readouterr().out
+
+
+def test_sections_of_different_models_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    digests = {"accuracy": "a" * 64, "movement": "b" * 64, "static": "a" * 64}
+    for name, digest in digests.items():
+        (tmp_path / name).mkdir()
+        said = model_name({"file": "flux.safetensors", "digest": digest})
+        (tmp_path / name / "report.md").write_text(f"# About {name}\n\nModel {said}, R = 0.99.\n")
+    command = ["results", str(tmp_path), "--out", str(tmp_path / "results.md")]
+    assert evaluate.main(command) == 0
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith(f"different models: {'a' * 12}: accuracy, static; {'b' * 12}: movement")
+    (tmp_path / "movement" / "report.md").unlink()
+    assert evaluate.main(command) == 0 and capsys.readouterr().err == ""
 
 
 def test_no_report_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
