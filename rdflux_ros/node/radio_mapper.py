@@ -23,6 +23,7 @@ from std_srvs.srv import Trigger
 from rdflux_ros.mapping.inputs import InputError, StreetMap, load_height_map, load_occupancy, parsed_stations
 from rdflux_ros.mapping.path import AlongPath
 from rdflux_ros.mapping.saved_maps import save_radio_map
+from rdflux_ros.mapping.servers import Served
 from rdflux_ros.node import conversions, parameters
 from rdflux_ros.node.computing import Answered, Computing
 from rdflux_ros.node.diagnostics import Health, give_back_memory
@@ -254,7 +255,8 @@ class RadioMapperNode(LifecycleNode):
         for done in self._worker.finished() if self._worker is not None else ():
             kind = done.job.kind
             if kind in asked and (self._inputs is None or done.job.generation != self._inputs.generation):
-                self._health.counts[f"{_ANSWERED[kind]}_dropped.outdated"] += 1
+                if not _is_counted(done):
+                    self._health.counts[f"{_ANSWERED[kind]}_dropped.outdated"] += 1
             elif kind in handlers and not _failed(done):
                 handlers[kind](done)
             elif done.error is not None:
@@ -421,6 +423,11 @@ class RadioMapperNode(LifecycleNode):
 
 
 _ANSWERED = {"pose": "poses", "again": "poses", "query": "queries", "path": "paths", WORK: "steps"}
+
+
+def _is_counted(done: Done) -> bool:
+    """No pose is lost with this one: it was an old pose's other answer, or what it was left for went before it."""
+    return done.job.kind == "again" or (isinstance(done.result, Answered) and done.result.served == Served(None))
 
 
 def _failed(done: Done) -> bool:

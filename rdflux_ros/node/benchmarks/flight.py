@@ -59,20 +59,28 @@ class Run:
         """Answers heard."""
         return sum(self.methods.values())
 
+    @property
+    def dropped(self) -> dict[str, int]:
+        """Poses by why the mapper dropped them."""
+        return {k.removeprefix("poses_dropped."): v for k, v in self.counts.items() if k.startswith("poses_dropped")}
+
+    @property
+    def unaccounted(self) -> int:
+        """Poses that the mapper received and has neither answered nor dropped, by its own counters."""
+        return self.counts.get("poses_received", 0) - self.counts.get("poses_answered", 0) - sum(self.dropped.values())
+
     def as_dict(self) -> dict[str, Any]:
         """For the JSON file."""
-        dropped = {k.removeprefix("poses_dropped."): v for k, v in self.counts.items() if k.startswith("poses_dropped")}
-        received, answered = self.counts.get("poses_received", 0), self.counts.get("poses_answered", 0)
         return {
             "sent": self.sent,
             "heard": self.answered,
             "seconds": round(self.seconds, 1),
             "methods": dict(self.methods),
             "events": dict(self.events),
-            "received": received,
-            "answered": answered,
-            "dropped": dropped,
-            "unaccounted": received - answered - sum(dropped.values()),
+            "received": self.counts.get("poses_received", 0),
+            "answered": self.counts.get("poses_answered", 0),
+            "dropped": self.dropped,
+            "unaccounted": self.unaccounted,
             "warm": self.warm,
             "end": self.end,
             "growth": self.end["memory_kib"] / self.warm["memory_kib"] - 1.0 if self.warm and self.end else None,
@@ -149,8 +157,11 @@ class Flight:
         """Wait for what is on its way and for the mapper's counters."""
         while self.receive(RESEND_S):
             pass
+        deadline = time.monotonic() + ANSWER_S
         self.listener.next_health()
         self._note(self.listener.next_health())
+        while self.run.unaccounted and time.monotonic() < deadline:  # a last one may wait for a new region
+            self._note(self.listener.next_health())
 
     def _publish(self, position: tuple[float, float, float]) -> None:
         # Each jump goes back a thousand seconds, more than lie between two jumps, so that no stamp comes twice.
