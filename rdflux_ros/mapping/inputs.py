@@ -389,7 +389,7 @@ def street_map(occupancy: OccupancyInput, config: MapperConfig, height_map: Heig
     occupied = state == _OCCUPIED
     covered = state != _UNKNOWN
     built = _built(own_state == _OCCUPIED, occupied, occupancy.grid, grid, config)
-    heights = np.where(built, np.float32(config.building_height_m), np.float32(0))
+    heights = np.where(built & covered, np.float32(config.building_height_m), np.float32(0))
     building_cells, covered_cells = _per_metre(occupied, grid), _per_metre(covered, grid)
     if height_map is not None:
         known = _resampled(height_map.heights_m, height_map.grid, grid, np.float32(-1))

@@ -26,6 +26,7 @@ from rdflux_ros.node.fuzzing.strategies import (
     upright,
 )
 from rdflux_ros.node.fuzzing.wire import over_the_wire
+from rdflux_ros.propagation.sharpening import COARSE_M, FARTHEST_CORNER
 from rdflux_ros.radio.grid import Grid
 
 MAX_CELLS = 100_000
@@ -35,6 +36,7 @@ CONFIGS = st.builds(
     MapperConfig,
     occupied_threshold=st.sampled_from([1, 50, 65, 100]),
     unknown_is=st.sampled_from(["free", "occupied"]),
+    occupied_cells=st.sampled_from(["touched", "centre"]),
     fill_enclosed=st.booleans(),
     building_height_m=st.sampled_from([2.0, 25.0]),
 )
@@ -143,11 +145,15 @@ def used_as_sent_or_refused(message: OccupancyGrid) -> None:
 
 
 def every_cell_is_as_the_map_has_it(drawn: tuple[OccupancyInput, MapperConfig, HeightMap | None]) -> None:
-    """Heights, covered cells and the 1 m cells without value against `rasters`."""
+    """Heights, covered cells and the 1 m cells without value against `rasters`.
+
+    Where the raster's cells are not the map's own, heights follow their walls: see `walls_stand_by_occupied_cells`.
+    """
     occupancy, config, height_map = drawn
     found = street_map(occupancy, config, height_map)
     grid = found.grid
     _check_raster(found, occupancy.grid)
+    own = _are_walls_its_own(occupancy.grid, grid)
     state, doubtful = rasters.resampled(_state(occupancy, config), occupancy.grid, grid, UNKNOWN)
     heights = np.where(state == OCCUPIED, np.float32(config.building_height_m), np.float32(0.0))
     covered = state != UNKNOWN
@@ -167,10 +173,33 @@ def every_cell_is_as_the_map_has_it(drawn: tuple[OccupancyInput, MapperConfig, H
                 mixed[rows, cols] = config.building_height_m
         heights = mixed
     sure, sure_metres = ~doubtful, ~rasters.blocks(doubtful, per_metre)
-    np.testing.assert_array_equal(found.heights_m[sure], heights[sure])
+    if own:
+        np.testing.assert_array_equal(found.heights_m[sure], heights[sure])
     np.testing.assert_array_equal(found.covered[sure], covered[sure])
     np.testing.assert_array_equal(found.buildings[sure_metres], metres[sure_metres])
     np.testing.assert_array_equal(found.buildings_covered[sure_metres], metres_covered[sure_metres])
+
+
+def walls_stand_by_occupied_cells(drawn: tuple[OccupancyInput, MapperConfig, HeightMap | None]) -> None:
+    """Without a height map: nothing stands far from an occupied cell, and none is far from what stands."""
+    occupancy, config, _ = drawn
+    found = street_map(occupancy, config)
+    occupied = rasters.centres(occupancy.grid)[_state(occupancy, config) == OCCUPIED]
+    built = rasters.centres(found.grid)[found.heights_m > 0]
+    assert bool(built.size) == bool(occupied.size)
+    if built.size:
+        apart = np.abs(built[:, None] - occupied[None, :])
+        cells = math.sqrt(0.5) * (occupancy.grid.resolution + found.grid.resolution) + 1e-6
+        drawn_again = occupancy.grid.resolution >= COARSE_M
+        assert apart.min(axis=1).max() <= cells + (FARTHEST_CORNER if drawn_again else 0.0)
+        assert apart.min(axis=0).max() <= cells + (2 * FARTHEST_CORNER if drawn_again else 2 * found.grid.resolution)
+
+
+def _are_walls_its_own(source: Grid, raster: Grid) -> bool:
+    """The raster's cells are the map's, or parts of them."""
+    turned = abs(math.remainder(source.yaw, math.pi / 2)) * max(source.width, source.height) > 0.05
+    finer = source.resolution < raster.resolution * (1 - 1e-6)
+    return not (turned or finer or source.resolution >= COARSE_M > raster.resolution)
 
 
 def _state(occupancy: OccupancyInput, config: MapperConfig) -> NDArray[np.uint8]:
@@ -243,6 +272,7 @@ def one_building_cell_lands_where_it_is(drawn: tuple[OccupancyGrid, int, int]) -
 PROPERTIES = (
     Property("a map is used as sent or refused", map_messages(), used_as_sent_or_refused, share=2.0),
     Property("every cell is as the map has it", towns(), every_cell_is_as_the_map_has_it),
+    Property("walls stand by occupied cells", towns(), walls_stand_by_occupied_cells, share=0.5),
     Property("a window shows the raster", towns(), a_window_shows_the_raster, share=0.5),
     Property("one building cell lands where it is", peaks(), one_building_cell_lands_where_it_is, share=2.0),
 )
