@@ -43,7 +43,7 @@ class MapperConfig:
         3.0, "how far ahead the region that a live track is about to enter is prepared [s]", minimum=0.0, maximum=60.0
     )
     similarity_threshold: float = setting(
-        0.05,
+        0.12,
         "largest distance D_env of changed streets from those that a midpoint was made for at which it is kept, and "
         "the answer marked approximate (`evaluate similarity`); 0: every change makes a new one",
         minimum=0.0,
