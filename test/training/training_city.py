@@ -58,7 +58,7 @@ def make_city(root: Path) -> Path:
         write(root / "png" / "surroundings" / f"{scene}.png", np.kron(100 * coarse, np.ones((4, 4))).astype(np.uint16))
         write(root / "png" / "cars" / f"{scene}.png", 255 * cars.astype(np.uint8))
         (root / "antenna" / f"{scene}.json").write_text(json.dumps(antennas))
-        found = grey(layer(trace_facades(coarse, 1.0), torch.tensor(antennas)).total).numpy()
+        found = grey(layer(trace_facades(coarse, 1.0, touched=False), torch.tensor(antennas)).total).numpy()
         near = cv2.dilate((heights > 0).astype(np.float32), np.ones((17, 17)))  # what the streets alone tell
         for k, physics in enumerate(found):
             shift = 0.06 * (1 - k) - 0.03 + 0.1 * near  # lower transmitters stronger, higher ones weaker
