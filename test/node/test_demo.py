@@ -23,16 +23,16 @@ def demo(environment: dict[str, str], out: Path, *options: str) -> subprocess.Co
 
 
 def test_every_pose_is_answered_and_scored(ros_environment: dict[str, str], tmp_path: Path) -> None:
-    done = demo(ros_environment, tmp_path, "--poses", "9", "--rate", "0.5")  # slow machines count too
+    done = demo(ros_environment, tmp_path, "--poses", "7", "--rate", "0.25")  # slow machines count too
     assert done.returncode == 0, done.stdout + done.stderr
     table = dict(line.strip("| ").split(" | ") for line in (tmp_path / "demo.md").read_text().splitlines()[2:])
     table = {key.strip(): value.strip() for key, value in table.items()}
-    assert table["poses played"] == "9"
+    assert table["poses played"] == "7"
     # Those that come while the first region is made may be lost to the next.
     answered = int(table["by method"].removesuffix(" flux"))
-    assert answered >= 6 and table["maps received, stamped as their pose"] == f"{answered} ({answered / 9:.1%})"
+    assert answered >= 6 and table["maps received, stamped as their pose"] == f"{answered} ({answered / 7:.1%})"
     for method in ("flux", "physics"):
-        assert table[f"{method}: poses scored against truth"] in ("1", "2", "3")
+        assert table[f"{method}: poses scored against truth"] in ("1", "2")
         assert float(table[f"{method}: error over free cells, rms [dB]"]) < 20.0
     assert (tmp_path / "demo.png").read_bytes().startswith(b"\x89PNG")
     assert (tmp_path / "demo.gif").read_bytes().startswith(b"GIF89a")

@@ -211,7 +211,7 @@ def test_other_data_or_parents_are_no_continuation(
 ) -> None:
     here, config, out = shutil.copytree(city, tmp_path / "city"), write_config(tmp_path / "tiny.yaml"), tmp_path / "out"
     shutil.copytree(trained / "conditional", out / "conditional")
-    commands = [[*arguments(what, config, here, out), "--max-minutes", "0.05"] for what in ("static", "aligned")]
+    commands = [[*arguments(what, config, here, out), "--max-minutes", "0.2"] for what in ("static", "aligned")]
     assert [main(command) for command in commands] == [0, 0]
     best = out / "static" / "best.safetensors"
     model, found = checkpoint.load(best)
