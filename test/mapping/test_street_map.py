@@ -122,7 +122,7 @@ def test_walls_stand_where_they_stand_in_the_map(resolution, degrees, east, occu
     size = round(40 / resolution)
     source = Grid(size, size, resolution, -8 + east, -12, math.radians(degrees))
     touched = occupied_cells == "touched"
-    parts = 10 if touched else 1
+    parts = max(2, round(10 * resolution)) if touched else 1
     x, y = Grid(size * parts, size * parts, resolution / parts).centre_mesh()
     x, y, angle = x - 20.3, y - 19.8, math.radians(20)
     along, across = x * math.cos(angle) + y * math.sin(angle), y * math.cos(angle) - x * math.sin(angle)
