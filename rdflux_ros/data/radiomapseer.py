@@ -268,3 +268,8 @@ def _is_point(entry: Any, length: int) -> bool:
         and len(entry) >= length
         and all(type(value) in (int, float) and abs(value) < FARTHEST_M for value in entry[:length])
     )
+
+
+def spread(length: int, limit: int | None) -> list[int]:
+    """Numbers of `limit` of so many samples, evenly spread; of all where there are no more, or it is 0 or None."""
+    return [int(k) for k in np.linspace(0, length - 1, min(limit or length, length)).round()]

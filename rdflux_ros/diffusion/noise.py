@@ -30,6 +30,10 @@ def world_noise(i: int, j: int, *, seed: int, stage: int, step: int, channels: i
 
 @lru_cache(maxsize=256)  # a crossing needs only the tiles that its new window adds
 def _tile(seed: int, i: int, j: int, stage: int, step: int, channels: int) -> Tensor:
-    name = f"{seed} {i} {j} {stage} {step}".encode()
-    hashed = int.from_bytes(hashlib.sha256(name).digest()[:8], "little", signed=True)
-    return torch.randn(channels, TILE, TILE, generator=torch.Generator().manual_seed(hashed))
+    return torch.randn(channels, TILE, TILE, generator=seeded(seed, i, j, stage, step))
+
+
+def seeded(*drawn_for: object) -> torch.Generator:
+    """A generator on the CPU whose draws follow from what they are for."""
+    digest = hashlib.sha256(" ".join(map(str, drawn_for)).encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little", signed=True))

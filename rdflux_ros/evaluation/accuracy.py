@@ -12,7 +12,7 @@ import numpy as np
 
 from rdflux_ros.baselines import radiounet
 from rdflux_ros.baselines.radiounet import RadioUNet
-from rdflux_ros.data.radiomapseer import RadioMapSeer
+from rdflux_ros.data.radiomapseer import RadioMapSeer, spread
 from rdflux_ros.evaluation.error_sites import EDGES, PLACES, ErrorSites, classes, labels, places
 from rdflux_ros.evaluation.methods import (
     Split,
@@ -235,8 +235,3 @@ def _model_summary(bench: Workbench) -> dict[str, Any] | None:
         return None
     method = bench.flux.method
     return {**bench.loaded.summary(method), "full_steps": bench.full_steps or method.steps}
-
-
-def spread(length: int, limit: int | None) -> list[int]:
-    """Numbers of `limit` of so many maps, evenly spread; of all where that is fewer or None."""
-    return [int(i) for i in np.linspace(0, length - 1, min(limit or length, length)).round()]

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rdflux_ros.data.radiomapseer import DataError, RadioMapSeer, read_grey
-from rdflux_ros.evaluation.accuracy import ROOF_HEIGHT_M, spread
+from rdflux_ros.data.radiomapseer import DataError, RadioMapSeer, read_grey, spread
+from rdflux_ros.evaluation.accuracy import ROOF_HEIGHT_M
 from rdflux_ros.evaluation.methods import Workbench
 from rdflux_ros.evaluation.metrics import scores, summarise
 from rdflux_ros.radio.units import GREY_SPAN_DB, gain_from_grey, grey_from_gain

@@ -513,9 +513,8 @@ def _grown(cells: NDArray[np.bool_]) -> NDArray[np.bool_]:
 def _sampled(values: NDArray, source: Grid, target: Grid, outside: np.generic) -> NDArray:
     """The source's value at each target cell's centre."""
     result = np.full(target.shape, outside, values.dtype)
-    if source.yaw == target.yaw == 0:  # row and column on their own, many times as fast
-        row, _ = source.cells(*target.centres(np.arange(target.height), 0))
-        _, col = source.cells(*target.centres(0, np.arange(target.width)))
+    if source.yaw == target.yaw == 0:  # many times as fast
+        row, col = _rows_and_cols(source, target, np.arange(target.height), np.arange(target.width))
         in_row, in_col = (row >= 0) & (row < source.height), (col >= 0) & (col < source.width)
         result[np.ix_(in_row, in_col)] = values[row[in_row]].take(col[in_col], axis=1)
         return result
@@ -544,14 +543,20 @@ def _strips(height: int, rows: int = 256) -> list[slice]:
 def _cells_of(holder: Grid, grid: Grid, rows: slice) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
     """(row, col) on `holder` of the centres of some rows of `grid`, and which of them lie on it."""
     index, cols = np.arange(rows.start, rows.stop)[:, None], np.arange(grid.width)[None, :]
-    if holder.yaw == grid.yaw == 0:  # row and column on their own
-        row, _ = holder.cells(*grid.centres(index, 0))
-        _, col = holder.cells(*grid.centres(0, cols))
+    if holder.yaw == grid.yaw == 0:
+        row, col = _rows_and_cols(holder, grid, index, cols)
     else:
         row, col = holder.cells(*grid.centres(index, cols))
     inside = (row >= 0) & (row < holder.height) & (col >= 0) & (col < holder.width)
     row, col = np.broadcast_arrays(row, col)
     return row, col, inside
+
+
+def _rows_and_cols(
+    holder: Grid, grid: Grid, rows: NDArray[np.int64], cols: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows and columns on `holder` of those of `grid`, each on their own: both lie along the axes."""
+    return holder.cells(*grid.centres(rows, 0))[0], holder.cells(*grid.centres(0, cols))[1]
 
 
 def _per_metre(cells: NDArray[np.bool_], grid: Grid) -> NDArray[np.bool_]:

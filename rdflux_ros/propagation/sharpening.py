@@ -69,12 +69,12 @@ def _drawn(shape: NDArray[np.uint8], resolution: float, *, touched: bool) -> NDA
     factor = finer_by(resolution)
     standing_out = LINES_STAND_OUT * (1 - 1 / factor) * resolution if touched else 0.0
     outlines = outlined(shape, np.zeros(2), resolution)
-    if not outlines:
-        return np.kron(shape, np.ones((factor, factor), np.uint8)) > 0
-    polygons = [_corners(outline, standing_out) * (factor / resolution) for outline in outlines]
-    rows, cols = shape.shape
-    thin = np.kron(_thin(shape), np.ones((factor, factor), np.uint8)) > 0
-    return thin | _within(polygons, rows * factor, cols * factor)
+    whole = _thin(shape) if outlines else shape
+    drawn = np.kron(whole, np.ones((factor, factor), np.uint8)) > 0
+    if outlines:
+        polygons = [_corners(outline, standing_out) * (factor / resolution) for outline in outlines]
+        drawn |= _within(polygons, *drawn.shape)
+    return drawn
 
 
 def _within(polygons: list[Array], rows: int, cols: int) -> NDArray[np.bool_]:

@@ -180,13 +180,6 @@ class PhysicsCache:
             yield
 
 
-def spread(length: int, limit: int) -> list[int]:
-    """`limit` numbers evenly spread over 0 .. length - 1; all where `limit` is 0."""
-    if not 0 < limit < length:
-        return list(range(length))
-    return sorted({int(k) for k in np.linspace(0, length - 1, limit).round()})
-
-
 def _digest(*content: Any) -> str:
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from rdflux_ros.diffusion import ddm
+from rdflux_ros.diffusion.noise import seeded
 from rdflux_ros.diffusion.schedule import uniform_schedule
 from rdflux_ros.flux.pipeline import autocast, predictor
 from rdflux_ros.flux.schedules import first_schedule, relative, second_schedule
@@ -224,12 +224,6 @@ class StartingNoise(StreetMidpoints):
 
     def _made(self, places: Sequence[Place], streets: Tensor) -> Tensor:
         return self._noise_of(places, streets.device)[0]
-
-
-def seeded(*drawn_for: object) -> torch.Generator:
-    """A generator on the CPU whose draws follow from what they are for."""
-    digest = hashlib.sha256(" ".join(map(str, drawn_for)).encode()).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little", signed=True))
 
 
 def predicting(network: nn.Module, maps: Maps, *, aligned: bool = False) -> Predictor:

@@ -23,9 +23,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from rdflux_ros.diffusion.noise import seeded
 from rdflux_ros.model.config import ModelConfig
 from rdflux_ros.training.config import TrainingConfig
-from rdflux_ros.training.denoiser import Objective, seeded
+from rdflux_ros.training.denoiser import Objective
 from rdflux_ros.training.losses import map_nmse
 from rdflux_ros.training.parallel import Ranks
 from rdflux_ros.training.samples import Maps, Samples

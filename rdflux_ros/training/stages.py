@@ -15,6 +15,7 @@ from torch import nn
 
 from rdflux_ros.baselines import radiounet
 from rdflux_ros.baselines.radiounet import RadioUNet
+from rdflux_ros.data.radiomapseer import spread
 from rdflux_ros.flux.conditions import DYNAMICS, check_channels
 from rdflux_ros.flux.schedules import second_schedule
 from rdflux_ros.model import checkpoint
@@ -25,7 +26,7 @@ from rdflux_ros.networks.autoencoder import Autoencoder, KlAutoencoder, SpaceToD
 from rdflux_ros.networks.denoiser import Stage
 from rdflux_ros.training.autoencoder import Reconstruction
 from rdflux_ros.training.baselines import Regression
-from rdflux_ros.training.cache import PhysicsCache, spread
+from rdflux_ros.training.cache import PhysicsCache
 from rdflux_ros.training.config import TrainingConfig, load_config
 from rdflux_ros.training.denoiser import Aligned, Chain, Latents, Objective, StartingNoise, StreetMidpoints
 from rdflux_ros.training.loop import HIGH_M, Trainer, TrainingError, Validation, validations

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from rdflux_ros.evaluation.accuracy import spread
+from rdflux_ros.data.radiomapseer import spread
 from rdflux_ros.evaluation.evaluate import main
 from rdflux_ros.evaluation.metrics import KEYS
 from rdflux_ros.evaluation.physics import compare_part, summarise_parts

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 import torch
 
-from rdflux_ros.data.radiomapseer import RadioMapSeer
+from rdflux_ros.data.radiomapseer import RadioMapSeer, spread
 from rdflux_ros.data.transforms import SYMMETRIES, turn_array
 from rdflux_ros.flux.conditions import DYNAMICS
 from rdflux_ros.model.config import COMPACT
 from rdflux_ros.propagation.facades import trace_facades
 from rdflux_ros.propagation.physics_layer import PhysicsLayer
 from rdflux_ros.radio.units import grey_from_gain
-from rdflux_ros.training.cache import PhysicsCache, spread
+from rdflux_ros.training.cache import PhysicsCache
 from rdflux_ros.training.samples import Samples
 
 CPU = torch.device("cpu")
