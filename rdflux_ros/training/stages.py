@@ -170,13 +170,22 @@ class Origin:
 
 
 def _origin(path: Path, what: str, config: ModelConfig) -> Origin:
-    """Raises `CheckpointError` where the file is no model of this config, or lacks what is trained."""
+    """Raises `CheckpointError` where the file is no model of this config, or lacks what is trained.
+
+    The reuse ratio may be another: a model can be taught anew for fewer steps.
+    """
     model, found = checkpoint.load(path)
-    if found.config != config:
+    if _but_for_reuse(found.config) != _but_for_reuse(config):
         raise checkpoint.CheckpointError(f"{path}: a model of another config; a training starts from one of its own")
     if what in STAGES and what not in model.stages:
         raise checkpoint.CheckpointError(f"{path}: holds no stage {what}")
     return Origin(path, model, found.digest, found.notes)
+
+
+def _but_for_reuse(config: ModelConfig) -> dict[str, dict[str, Any]]:
+    sections = config.as_dict()
+    del sections["method"]["reuse_ratio"]
+    return sections
 
 
 def _stop(end: float | None) -> Callable[[], bool]:

@@ -29,7 +29,12 @@ def build_parser() -> argparse.ArgumentParser:
         )
         command.add_argument("--data", type=Path, required=True, help="dataset in RadioMapSeer's layout")
         command.add_argument("--out", type=Path, required=True, help="folder of the model; a training there goes on")
-        command.add_argument("--start", type=Path, metavar="MODEL", help="go on from a model file of the same config")
+        command.add_argument(
+            "--start",
+            type=Path,
+            metavar="MODEL",
+            help="go on from a model file of the same config, but for its reuse ratio",
+        )
         command.add_argument("--cache", type=Path, help="folder of the physics channels (physics_cache beside --out)")
         command.add_argument("--maps", type=positive, metavar="N", help="use only N of the train split")
         command.add_argument("--max-minutes", type=_minutes, help="stop after so long; the same command goes on")

@@ -150,7 +150,7 @@ def test_a_training_starts_from_a_model_and_keeps_its_other_stages(
 ) -> None:
     start, config = tmp_path / "start.safetensors", write_config(tmp_path / "tiny.yaml", steps=1, learning_rate=1e-7)
     notes = {"aligned": {"steps": 400, "seconds": 1440, "batch": 8, "config": "before.yaml"}, "static": {"steps": 80}}
-    given = random_model()
+    given = random_model(reuse_ratio=0.95)  # how much is reused is no part of the weights
     digest = checkpoint.save(given, start, notes)
     out = tmp_path / "out"
     command = [*arguments("aligned", config, city, out), "--start", str(start)]
@@ -187,7 +187,7 @@ def test_a_start_that_does_not_fit_is_named(
     trained: Path, city: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config, best = city.parent / "tiny.yaml", trained / "conditional" / "best.safetensors"
-    other = model_file(tmp_path / "other.safetensors", reuse_ratio=0.5)
+    other = model_file(tmp_path / "other.safetensors", temperature=0.5)
     for what, start, says in (
         ("aligned", tmp_path / "none.safetensors", "no such model file"),
         ("aligned", best, "holds no stage aligned"),
