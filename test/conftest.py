@@ -50,8 +50,8 @@ def domain(ros_environment: dict[str, str]) -> int:
 
 
 @pytest.fixture
-def planner(domain: int) -> Iterator[Planner]:
-    """A planner on the test's graph."""
+def planner(domain: int, run_node: Callable[..., object]) -> Iterator[Planner]:
+    """A planner on the test's graph; it leaves before processes are killed, whose memory it shares."""
     from ros_graph import Planner
 
     planner = Planner(domain)

@@ -75,11 +75,11 @@ def test_an_argument_that_would_be_ignored_is_refused(run_mapper: Run) -> None:
     assert len(output.strip().splitlines()) == 1, output
 
 
-SIGNALS, IN_FLIGHT, AT_ONCE = 20, 6, 3
+SIGNALS, IN_FLIGHT, AT_ONCE = 12, 4, 3
 """Mappers that are stopped, those of them that answer poses by then, and how many run beside each other."""
 START_S, FLIGHT_S = 6.0, 2.0
 """How long after its beginning a start or a flight is stopped at most [s]."""
-END_S, LATE, LATE_S = 2.0, 3, 8.0
+END_S, LATE, LATE_S = 2.0, 2, 8.0
 """How long an end may take; so many may take so long instead where the machine has other things to do [s]."""
 
 

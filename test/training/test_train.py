@@ -33,7 +33,7 @@ def column(path: Path, name: str) -> list[float]:
 
 def test_the_conditional_chain_learns(trained: Path) -> None:
     folder = trained / "conditional"
-    assert column(folder / "log.csv", "step") == list(range(1, 25))
+    assert column(folder / "log.csv", "step") == list(range(1, 13))
     validation = column(folder / "validation.csv", "loss")
     assert len(validation) == 2 and validation[1] < 0.98 * validation[0]
     assert (folder / "loss.png").stat().st_size > 5_000
@@ -41,7 +41,7 @@ def test_the_conditional_chain_learns(trained: Path) -> None:
         assert 0 < column(folder / "validation.csv", f"physics_{where}")[0] < 0.1
         assert column(folder / "validation.csv", f"nmse_{where}")[-1] > 0
     model, found = checkpoint.load(folder / "best.safetensors")
-    assert list(model.stages) == ["conditional"] and found.notes["steps"] in (12, 24)
+    assert list(model.stages) == ["conditional"] and found.notes["steps"] in (6, 12)
     assert not torch.equal(model.autoencoder.latent_std, torch.ones(16, 1, 1)), "latents were calibrated"
     assert found.digest in (folder / "best.md").read_text()
 
@@ -78,7 +78,7 @@ def test_a_killed_training_takes_the_very_same_steps(trained: Path, city: Path, 
     os.kill(process.pid, signal.SIGKILL)
     process.wait(10)
     taken = len(column(folder / "log.csv", "step"))
-    assert 4 <= taken < 24, "killed on its way"
+    assert 3 <= taken < 12, "killed on its way"
     with (folder / "log.csv").open("a") as file:
         file.write(f"{taken + 1},0.5,0.1\n{taken + 2},0.")  # written after the state, the last line cut off
     assert main(command) == 0
@@ -90,7 +90,7 @@ def test_a_killed_training_takes_the_very_same_steps(trained: Path, city: Path, 
         assert column(folder / "validation.csv", name) == pytest.approx(whole, rel=1e-5)
 
 
-@pytest.mark.parametrize(("interrupted", "at"), [("_validate", 24), ("_move_average", 6)])
+@pytest.mark.parametrize(("interrupted", "at"), [("_validate", 12), ("_move_average", 4)])
 def test_an_interrupted_training_goes_on_as_if_nothing_had_been(
     interrupted: str, at: int, trained: Path, city: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

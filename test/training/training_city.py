@@ -22,7 +22,7 @@ TINY = {
         "denoiser": {"widths": [8, 8, 8, 8], "heads": 2, "attention_levels": [3], "fine_width": 4},
     },
     "training": {
-        "steps": 24,
+        "steps": 12,
         "batch": 2,
         "learning_rate": 2e-2,
         "warmup": 2,
@@ -31,11 +31,11 @@ TINY = {
         "map_resolutions": [1.0],
         "validation_maps": 2,
         "validation_steps": 2,
-        "validate_every": 12,
-        "save_every": 4,
+        "validate_every": 6,
+        "save_every": 3,
     },
-    "static": {"steps": 12, "validate_every": 6},
-    "aligned": {"steps": 16, "validate_every": 8, "learning_rate": 1e-2},
+    "static": {"steps": 8, "validate_every": 8},
+    "aligned": {"steps": 8, "validate_every": 8, "learning_rate": 1e-2},
 }
 
 
