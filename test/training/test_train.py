@@ -357,8 +357,8 @@ def test_the_configs_of_the_last_round_share_one_cache() -> None:
     from rdflux_ros.training.config import load_config
 
     folder, shared = Path(__file__).parents[2] / "config", set()
-    for file in ("finetune_aligned.yaml", "radiounet_physics.yaml", "radiounet_published.yaml"):
-        _, training = load_config(folder / file, "aligned" if file.startswith("finetune") else "radiounet")
+    for file in ("finetune_aligned.yaml", "equal_budget.yaml", "radiounet_physics.yaml", "radiounet_published.yaml"):
+        _, training = load_config(folder / file, "radiounet" if file.startswith("radiounet") else "aligned")
         shared.add((training.seed, training.maps, training.cars, training.map_resolutions))
     assert len(shared) == 1
 
