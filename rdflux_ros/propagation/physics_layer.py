@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -64,6 +65,7 @@ class PhysicsLayer:
 
     def __init__(self, config: PhysicsConfig | None = None) -> None:
         self.config = config or PhysicsConfig()
+        self._beside = ThreadPoolExecutor(1, "physics_layer")
 
     def __call__(self, facades: Facades, transmitters: Tensor) -> PathGains:
         """Path gains at 1.5 m above ground.
@@ -76,7 +78,10 @@ class PhysicsLayer:
         return self._gains(facades, transmitters, lambda _, work: work())
 
     def timed(self, facades: Facades, transmitters: Tensor) -> tuple[PathGains, dict[str, float]]:
-        """As a call, with the time of each part [ms]: profiles, diffraction, reflections, local_mean."""
+        """As a call, with the time of each part [ms]: profiles, diffraction, reflections, local_mean.
+
+        Diffraction and reflections may have taken their times at once.
+        """
         times: dict[str, float] = {}
 
         def part(name: str, work: Callable[[], Any]) -> Any:
@@ -92,9 +97,11 @@ class PhysicsLayer:
     @torch.inference_mode()
     def _gains(self, facades: Facades, transmitters: Tensor, part: Part) -> PathGains:
         profiles = part("profiles", lambda: trace_profiles(facades, transmitters))
-        bent = part("diffraction", lambda: diffraction(facades, profiles))
-        order = self.config.reflection_order
-        mirrored, bounced = part("reflections", lambda: reflections(facades, profiles, order))
+        bent, (mirrored, bounced) = self._both(
+            lambda: part("diffraction", lambda: diffraction(facades, profiles)),
+            lambda: part("reflections", lambda: reflections(facades, profiles, self.config.reflection_order)),
+            at_once=transmitters.device.type == "cpu" and torch.get_num_threads() > 1,
+        )
 
         def gains() -> PathGains:
             shape = (-1, WINDOW_M, WINDOW_M)
@@ -108,6 +115,13 @@ class PhysicsLayer:
             return PathGains(direct_, bent_, mirrored_, bounced_, lit)
 
         return part("local_mean", gains)
+
+    def _both(self, one: Callable[[], Any], other: Callable[[], Any], *, at_once: bool) -> tuple[Any, Any]:
+        """The results of two parts; at once, each has a core: their steps are too short to be shared among cores."""
+        if not at_once:
+            return one(), other()
+        waiting = self._beside.submit(torch.inference_mode()(other))
+        return one(), waiting.result()
 
 
 def _neighbourhood(values: Tensor) -> Tensor:

@@ -53,6 +53,29 @@ def test_a_batch_is_what_each_gets_alone():
         torch.testing.assert_close(batch.total[index], alone.total[0], rtol=1e-4, atol=1e-18)
 
 
+def test_on_two_cores_it_is_the_same():
+    facades, layer = trace_facades(raster(*random_blocks(5, count=12)), 0.25), PhysicsLayer()
+    threads, found = torch.get_num_threads(), []
+    try:
+        for count in (1, 2):
+            torch.set_num_threads(count)
+            found.append(layer(facades, torch.tensor([[110.0, 140.0, 30.0]])).total)
+    finally:
+        torch.set_num_threads(threads)
+    torch.testing.assert_close(*found, rtol=1e-5, atol=0.0)
+
+
+def test_a_failure_on_the_other_core_is_raised(monkeypatch):
+    threads = torch.get_num_threads()
+    monkeypatch.setattr("rdflux_ros.propagation.physics_layer.reflections", lambda *_: 1 / 0)
+    try:
+        torch.set_num_threads(2)
+        with pytest.raises(ZeroDivisionError):
+            PhysicsLayer()(streets(), torch.tensor([[100.0, 100.0, 30.0]]))
+    finally:
+        torch.set_num_threads(threads)
+
+
 def test_more_walls_bring_no_less():
     facades = trace_facades(raster(*random_blocks(4, count=12)), 0.25)
     transmitter = torch.tensor([[128.0, 140.0, 45.0]])
