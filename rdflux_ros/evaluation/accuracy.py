@@ -15,6 +15,7 @@ from rdflux_ros.baselines.radiounet import RadioUNet
 from rdflux_ros.data.radiomapseer import RadioMapSeer, spread
 from rdflux_ros.evaluation.error_sites import EDGES, PLACES, ErrorSites, classes, labels, places
 from rdflux_ros.evaluation.methods import (
+    RADIOUNETS,
     Split,
     Workbench,
     chain_steps,
@@ -112,7 +113,7 @@ def evaluate_accuracy(
     limit
         Only this many maps, evenly spread over the split.
     radiounets
-        Files of the baseline, at most one of each kind of input.
+        Files of the baseline, at most one of each kind of input; scored beside whatever is named.
     report
         Folder for tables, where the error sits, and, with `pictures`, maps of each method.
 
@@ -128,8 +129,12 @@ def evaluate_accuracy(
     check_names(methods)
     dataset = RadioMapSeer(data, split, cars=cars)
     maps = Split(dataset, map_resolution)
+    baselines = [_radiounet(path, device) for path in radiounets]
+    if methods is not None:
+        kinds = {network.inputs for network in baselines}
+        methods = [*dict.fromkeys([*methods, *(name for name, inputs in RADIOUNETS.items() if inputs in kinds)])]
     choice = model if needs_model(methods) else ModelChoice(PHYSICS)
-    bench = _workbench(choice, maps, device, seed, [_radiounet(path, device) for path in radiounets])
+    bench = _workbench(choice, maps, device, seed, baselines)
     answering, left_out = choose_methods(methods, bench)
     for name, reason in left_out.items():
         print(f"evaluate: method {name} left out: {reason}", file=sys.stderr)

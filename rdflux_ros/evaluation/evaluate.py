@@ -27,7 +27,12 @@ def build_parser() -> argparse.ArgumentParser:
         "--methods", type=_names, help="comma-separated; all that the model has by default; full_N: in N steps"
     )
     accuracy.add_argument(
-        "--radiounet", type=Path, nargs="*", default=[], metavar="FILE", help="baselines that `train radiounet` made"
+        "--radiounet",
+        type=Path,
+        nargs="*",
+        default=[],
+        metavar="FILE",
+        help="baselines that `train radiounet` made: each gets a row",
     )
     accuracy.add_argument(
         "--model", default=SHIPPED, metavar="FILE", help=f"model file; {PHYSICS!r}: none ({SHIPPED!r}, in models/)"

@@ -170,6 +170,9 @@ def test_baselines_stand_in_the_table_where_their_files_are_given(
     found = json.loads(out.read_text())["methods"]
     assert found["radiounet_physics"]["nmse"] == pytest.approx(found["physics"]["nmse"], rel=1e-3), "untrained"
     assert found["radiounet"]["nmse"] > 0.2
+    unnamed = [*command, "--map-resolution", "1", "--methods", "physics", "--json", str(out)]
+    assert main([*unnamed, "--radiounet", str(files[1])]) == 0
+    assert set(json.loads(out.read_text())["methods"]) == {"physics", f"radiounet_{files[1].stem}"}
     assert main(named) == 2
     assert "no file of a RadioUNet on inputs 'published'" in capsys.readouterr().err
     assert main([*named, "--radiounet", str(folder / "whole.safetensors")]) == 2
