@@ -25,12 +25,16 @@ from rdflux_ros.radio.units import FREE_SPACE, RECEIVER_HEIGHT
 
 SIGHT_SAMPLES = 24
 """Points between edge and receiver that must be free, closest to one another where the line between is lowest."""
+LONG_WAY, SAMPLES_OF_LONG_WAYS = 24.0, 64
+"""On longer ways [m] that many points more must be free, or thin buildings would be stepped over."""
 SIGHT_TOLERANCE = 0.3
 """What may stand into the way from the edge to the receiver [m]: the raster's doubt."""
 LIT_TOLERANCE = 0.1
 """What may stand into the way from the transmitter to a roof edge [m]."""
 PAST_THE_END = 0.5
 """Roof edges reach this far past their ends [m], where they meet the next one."""
+CLOSE_BY, CLOSE_SAMPLES = 3.0, 12
+"""So near before a corner [m] the fan cannot tell the corner's building from others; so many points are looked at."""
 OWN_WALL = 0.5
 """So near to its wall [m], a way from a roof edge is not hidden by the wall."""
 FULL_TURN = 2 * math.pi
@@ -57,14 +61,16 @@ def over_roof_edges(facades: Facades, profiles: Profiles, shadow: Tensor) -> tup
     """
     edges = facades.roof_edges
     places = [_on_edges(edges, *member) for member in zip(profiles.transmitters, shadow, strict=True)]
-    edge = torch.cat([edge for edge, _ in places])
-    index = torch.cat([cell + batch * WINDOW_M**2 for batch, (_, cell) in enumerate(places)])
+    edge, along = (torch.cat([place[part] for place in places]) for part in (0, 2))
+    index = torch.cat([cell + batch * WINDOW_M**2 for batch, (_, cell, _) in enumerate(places)])
     parts = _in_parts(len(edge), CELLS_AT_A_TIME, edge.device)
-    return index, torch.cat([_over_roof_edges(facades, profiles, edge[part], index[part]) for part in parts])
+    found = [_over_roof_edges(facades, profiles, edge[part], index[part], along[part]) for part in parts]
+    index, power = (torch.cat(column) for column in zip(*found, strict=True))
+    return index, power
 
 
-def _on_edges(edges: RoofEdges, transmitter: Tensor, shadow: Tensor) -> tuple[Tensor, Tensor]:
-    """(edge, cell) where the detour to a shadowed cell touches an edge between its ends."""
+def _on_edges(edges: RoofEdges, transmitter: Tensor, shadow: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """(edge, cell, place along the edge) where the detour to a shadowed cell touches an edge between its ends."""
     tx, ty, tz = transmitter
     nx, ny, offset = edges.line.T
     out_t, up_t = nx * tx + ny * ty - offset, tz - edges.roof
@@ -82,26 +88,35 @@ def _on_edges(edges: RoofEdges, transmitter: Tensor, shadow: Tensor) -> tuple[Te
         x, y = (cell % WINDOW_M) + 0.5, (cell // WINDOW_M) + 0.5
         out_r = nx * x + ny * y - offset
         at = along_t + (nx * y - ny * x - along_t) * d_t / (d_t + torch.sqrt(out_r * out_r + down_2))
-        on_edge = ((at > low) & (at < high) & (out_r > 0)).nonzero()[:, 0]
-        found.append((edge.index_select(0, on_edge), cell.index_select(0, on_edge)))
-    return torch.cat([edge for edge, _ in found]), torch.cat([cell for _, cell in found]).long()
+        found.append(_those((at > low) & (at < high) & (out_r > 0), edge, cell.long(), at))
+    edge, cell, along = (torch.cat(column) for column in zip(*found, strict=True))
+    return edge, cell, along
 
 
-def _over_roof_edges(facades: Facades, profiles: Profiles, edge: Tensor, index: Tensor) -> Tensor:
-    """Path gain over some edges to some cells; 0 where the transmitter does not see the place."""
-    cells = profiles.distance.shape[1]
-    batch, cell = index // cells, index % cells
-    x, y = (cell % WINDOW_M) + 0.5, (cell // WINDOW_M) + 0.5
-    tx, ty, tz = profiles.transmitters[batch].unbind(1)
+def _over_roof_edges(
+    facades: Facades, profiles: Profiles, edge: Tensor, index: Tensor, along: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Which of some cells [P] a way reaches over places along edges that the transmitter sees, and its path gain."""
     line, roof = facades.roof_edges.line[edge], facades.roof_edges.roof[edge]
-    power, qx, qy = roof_edge_gain(line, roof, (tx, ty, tz), (x, y))
+    qx, qy = line[:, 0] * line[:, 2] - line[:, 1] * along, line[:, 1] * line[:, 2] + line[:, 0] * along
+    batch, cell = index // WINDOW_M**2, index % WINDOW_M**2
+    tx, ty, tz = profiles.transmitters[batch].unbind(1)
     far = torch.hypot(qx - tx, qy - ty)
     aside = clear_of_edges(facades.resolution)
     dx, dy = qx + aside * line[:, 0] - tx, qy + aside * line[:, 1] - ty
     lit = tz + profiles.horizon_towards(batch, dx, dy, far - 2 * aside) * far <= roof + LIT_TOLERANCE
+    line, roof, qx, qy, tx, ty, tz, cell, index = _those(lit, line, roof, qx, qy, tx, ty, tz, cell, index)
+    x, y = (cell % WINDOW_M) + 0.5, (cell // WINDOW_M) + 0.5
     own_wall = OWN_WALL / (line[:, 0] * x + line[:, 1] * y - line[:, 2]).clamp_min(0.01)
-    lit &= _in_sight(facades, (qx, qy, roof), (x, y), own_wall)
-    return torch.where(lit, power, 0.0)
+    seen = _in_sight(facades, (qx, qy, roof), (x, y), own_wall)
+    line, roof, tx, ty, tz, x, y, index = _those(seen, line, roof, tx, ty, tz, x, y, index)
+    return index, roof_edge_gain(line, roof, (tx, ty, tz), (x, y))[0]
+
+
+def _those(wanted: Tensor, *values: Tensor) -> tuple[Tensor, ...]:
+    """The rows of each that are `wanted` [P]."""
+    rows = wanted.nonzero()[:, 0]
+    return tuple(value.index_select(0, rows) for value in values)
 
 
 def _in_parts(count: int, size: int, device: torch.device) -> Iterator[slice]:
@@ -163,33 +178,31 @@ def round_corners(facades: Facades, profiles: Profiles, shadow: Tensor) -> tuple
     Returns flat indices into [B, 65536], some of them many times, and the path gain of each path.
     """
     lit = _lit_corners(facades, profiles)
-    pair, cell = _pairs(facades.corners, lit)
+    pair, cell, doubtful = _pairs(facades.corners, lit)
     parts = _in_parts(len(pair), PATHS_AT_A_TIME, pair.device)
-    found = [_round_corners(facades, lit, pair[part], cell[part], shadow.view(-1)) for part in parts]
+    found = [_round_corners(facades, lit, pair[part], cell[part], doubtful[part], shadow.view(-1)) for part in parts]
     index, power = zip(*found, strict=True)
     return torch.cat(index), torch.cat(power)
 
 
 def _round_corners(
-    facades: Facades, lit: LitCorners, pair: Tensor, cell: Tensor, shadow: Tensor
+    facades: Facades, lit: LitCorners, pair: Tensor, cell: Tensor, doubtful: Tensor, shadow: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Indices into `shadow` [B * 65536] and path gains of the paths of some pairs that end there."""
     index = (lit.batch * WINDOW_M**2).index_select(0, pair) + cell
-    dark = shadow.index_select(0, index).nonzero()[:, 0]
-    pair, cell, index = pair.index_select(0, dark), cell.index_select(0, dark), index.index_select(0, dark)
-    x, y, z, d_t, lowest, highest, base = lit.place.index_select(0, pair).unbind(1)
+    dark = shadow.index_select(0, index)
+    pair, cell, doubtful, index = _those(dark, pair, cell, doubtful, index)
+    x, y, z, d_t, lowest, highest = lit.place.index_select(0, pair).unbind(1)
     ex, ey = (cell % WINDOW_M) + 0.5 - x, (cell // WINDOW_M) + 0.5 - y
     d_r = torch.hypot(ex, ey).clamp_min(0.3)
     # where the unfolded line meets the edge
     slope = (RECEIVER_HEIGHT - z) / (d_t + d_r)
     height = z + slope * d_t
     on_edge = (height > lowest) & (height < highest)
-    # on a lower roof: what stands no higher than that was looked past
-    doubtful = (on_edge & (base > 0)).nonzero()[:, 0]
-    qx, qy, qz, way_x, way_y = (v.index_select(0, doubtful) for v in (x, y, height, ex, ey))
-    on_edge[doubtful] = _in_sight(facades, (qx, qy, qz), (qx + way_x, qy + way_y), torch.zeros_like(qz))
-    on_edge = on_edge.nonzero()[:, 0]
-    pair, index, ex, ey, d_t, d_r, slope = (v.index_select(0, on_edge) for v in (pair, index, ex, ey, d_t, d_r, slope))
+    looked_at = (on_edge & doubtful).nonzero()[:, 0]
+    qx, qy, qz, way_x, way_y = (v.index_select(0, looked_at) for v in (x, y, height, ex, ey))
+    on_edge[looked_at] = _in_sight(facades, (qx, qy, qz), (qx + way_x, qy + way_y), torch.zeros_like(qz))
+    pair, index, ex, ey, d_t, d_r, slope = _those(on_edge, pair, index, ex, ey, d_t, d_r, slope)
     face_x, face_y, incidence, exterior, cos_0, cos_n, side = lit.wedge.index_select(0, pair).unbind(1)
     departure = _turn(ex * face_x + ey * face_y, side * (ey * face_x - ex * face_y))
     outside = (incidence < exterior * math.pi) & (departure < exterior * math.pi + 0.05)
@@ -212,8 +225,7 @@ class LitCorners:
     batch, corner
         [V] int32 indices.
     place
-        [V, 7] x, y of the edge, z of the transmitter, their plan distance, lowest and highest lit point, base of the
-        edge [m].
+        [V, 6] x, y of the edge, z of the transmitter, their plan distance, lowest and highest lit point [m].
     wedge
         [V, 7] normal x, y of the 0-face (the one that the transmitter sees best), angle of incidence from it [rad],
         exterior angle [pi], plan-view cosines of incidence on 0-face and n-face, and +1 or -1: whether the 0-face
@@ -234,12 +246,13 @@ def _lit_corners(facades: Facades, profiles: Profiles) -> LitCorners:
     outward = torch.nn.functional.normalize(corners.face_0 + corners.face_n, dim=1)
     aside = clear_of_edges(facades.resolution)
     every = torch.arange(len(tx), device=tx.device)[:, None]
-    horizon = profiles.horizon_towards(every, dx + aside * outward[:, 0], dy + aside * outward[:, 1], far - 2 * aside)
+    before_x, before_y = aside * outward[:, 0], aside * outward[:, 1]
+    horizon = profiles.horizon_towards(every, dx + before_x, dy + before_y, far - 2 * aside)
+    horizon = torch.maximum(horizon, _close_by(facades, profiles.transmitters, dx + before_x, dy + before_y))
     lowest = torch.maximum(tz + horizon * far, corners.base)
     batch, corner = ((lowest < corners.roof) & (far > 1.0)).nonzero(as_tuple=True)
     dx, dy, far, lowest = (v[batch, corner] for v in (dx, dy, far, lowest))
-    roof, base = corners.roof[corner], corners.base[corner]
-    place = torch.stack([*corners.position[corner].unbind(1), tz[batch, 0], far, lowest, roof, base], 1)
+    place = torch.stack([*corners.position[corner].unbind(1), tz[batch, 0], far, lowest, corners.roof[corner]], 1)
     way = torch.stack([dx, dy], 1) / far[:, None]
     face_0, face_n = corners.face_0[corner], corners.face_n[corner]
     cos_0, cos_n = (face_0 * way).sum(1), (face_n * way).sum(1)
@@ -254,13 +267,24 @@ def _lit_corners(facades: Facades, profiles: Profiles) -> LitCorners:
     return LitCorners(batch.int(), corner.int(), place, wedge)
 
 
-def _pairs(corners: Corners, lit: LitCorners) -> tuple[Tensor, Tensor]:
-    """All pairs of a lit corner and a cell that it sees where the detour can pass between the edge's ends.
+def _close_by(facades: Facades, transmitters: Tensor, dx: Tensor, dy: Tensor) -> Tensor:
+    """Largest slope [B, C] of what stands close before points at plan offsets [B, C] [m] of the transmitters."""
+    tx, ty, tz = transmitters.T[:, :, None, None]
+    far = torch.hypot(dx, dy).clamp_min(0.1)[..., None]
+    share = 1 - torch.linspace(CLOSE_BY / CLOSE_SAMPLES, CLOSE_BY, CLOSE_SAMPLES, device=far.device) / far
+    height = facades.height_at(tx + dx[..., None] * share, ty + dy[..., None] * share)
+    return torch.where((height > 0) & (share > 0), (height - tz) / (far * share), -math.inf).amax(2)
+
+
+def _pairs(corners: Corners, lit: LitCorners) -> tuple[Tensor, Tensor, Tensor]:
+    """All pairs of a lit corner and a cell that may see it where the detour can pass between the edge's ends.
+
+    The third says whether that is `doubtful`.
 
     The unfolded line sinks from z to the receiver, so it passes the edge at height h where
     d_R = d_T (h - 1.5) / (z - h): above the lowest lit point from one distance on, below the roof up to another.
     """
-    _, _, z, d_t, lowest, highest, _ = lit.place.unbind(1)
+    _, _, z, d_t, lowest, highest = lit.place.unbind(1)
 
     def distance(height: Tensor) -> Tensor:
         reached = d_t * (height - RECEIVER_HEIGHT) / (z - height).clamp_min(1e-3)
@@ -274,7 +298,7 @@ def _pairs(corners: Corners, lit: LitCorners) -> tuple[Tensor, Tensor]:
     pair = torch.repeat_interleave(counts)
     offset = (start - (ends - counts)).int()
     place = torch.arange(len(pair), device=pair.device, dtype=torch.int32) + offset.index_select(0, pair)
-    return pair, corners.seen.index_select(0, place)
+    return pair, corners.seen.index_select(0, place), corners.doubtful.index_select(0, place)
 
 
 def _turn(opposite: Tensor, adjacent: Tensor) -> Tensor:
@@ -292,7 +316,24 @@ def _in_sight(
     """
     (qx, qy, z), (x, y) = edge, receiver
     plan = torch.hypot(qx - x, qy - y).clamp_min(0.1)
-    steps = 1 - torch.linspace(1, 0, SIGHT_SAMPLES, device=x.device)[:, None] ** 2
+    clear = _is_clear(facades, (qx, qy, z), (x, y), plan, own_wall, SIGHT_SAMPLES)
+    long = (clear & (plan > LONG_WAY)).nonzero()[:, 0]
+    qx, qy, z, x, y, plan, own_wall = (v.index_select(0, long) for v in (qx, qy, z, x, y, plan, own_wall))
+    clear[long] = _is_clear(facades, (qx, qy, z), (x, y), plan, own_wall, SAMPLES_OF_LONG_WAYS)
+    return clear
+
+
+def _is_clear(
+    facades: Facades,
+    edge: tuple[Tensor, Tensor, Tensor],
+    receiver: tuple[Tensor, Tensor],
+    plan: Tensor,
+    own_wall: Tensor,
+    samples: int,
+) -> Tensor:
+    """`_in_sight` by so many samples of ways of length `plan` [P] [m]."""
+    (qx, qy, z), (x, y) = edge, receiver
+    steps = 1 - torch.linspace(1, 0, samples, device=x.device)[:, None] ** 2
     first = torch.maximum(1.0 / plan, own_wall).clamp_max(1.0)
     share = (first + (1.0 - 0.7 / plan - first).clamp_min(0.0) * steps).clamp_max(0.99)
     height = facades.height_at(qx + (x - qx) * share, qy + (y - qy) * share)

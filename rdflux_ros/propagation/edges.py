@@ -46,8 +46,10 @@ class Corners:
     roof, base
         [C] height range over which the edge stands free [m].
     seen, within
-        [S] int32 and [C, REACH + 1] int32: the free cells (row-major) that see corner c in plan between p and q whole
+        [S] int32 and [C, REACH + 1] int32: the free cells (row-major) that may see corner c between p and q whole
         metres away are ``seen[within[c, p] : within[c, q]]``.
+    doubtful
+        [S] bool: whether something low may stand between, or something high just beside the way.
     """
 
     position: Tensor
@@ -58,6 +60,7 @@ class Corners:
     base: Tensor
     seen: Tensor
     within: Tensor
+    doubtful: Tensor
 
     def to(self, device: torch.device | str) -> Corners:
         """The same on another device."""
@@ -129,17 +132,25 @@ def trace_corners(outlines: list[Outline], plan: Plan) -> Corners:
     base = torch.stack([plan.height(position + way * aside) for way in (outward, face_0, face_n)]).amax(0)
     kept = roof > base + FREE_STANDING
     position, outward, roof, base = position[kept], outward[kept], roof[kept], base[kept]
-    seen, within = [np.zeros(0, np.int32)], [np.zeros((0, REACH + 1), np.int64)]
+    seen, within, doubtful = [np.zeros(0, np.int32)], [np.zeros((0, REACH + 1), np.int64)], [np.zeros(0, np.bool_)]
     total = 0
-    polygons = _polygons(position, outward, plan, base, -math.inf)
-    for polygon, (x, y) in zip(polygons.numpy(), position.numpy(), strict=True):
-        cells = _seen(polygon[None], plan)
+    # between two azimuths a building's end may hide a cell or not
+    past_all, past_lower = (
+        _clear_distance(position, outward, plan, opaque) for opaque in (torch.zeros_like(base), base.maximum(roof / 2))
+    )
+    surely = _polygons(position, (_with_neighbours(past_all).amin(0) - 1.0).clamp_min(0.0))
+    perhaps = _polygons(position, _with_neighbours(past_lower).amax(0))
+    for clear, wide, (x, y) in zip(surely.numpy(), perhaps.numpy(), position.numpy(), strict=True):
+        cells = _seen(wide[None], plan)
         metres = np.hypot((cells % WINDOW_M) + 0.5 - x, (cells // WINDOW_M) + 0.5 - y).astype(np.uint16)
-        seen.append(cells[np.argsort(metres, kind="stable")])
+        order = np.argsort(metres, kind="stable")
+        seen.append(cells[order])
+        doubtful.append(~np.isin(cells, _seen(clear[None], plan), assume_unique=True)[order])
         counts = np.bincount(metres, minlength=REACH + 1)[: REACH + 1]
         within.append(total + np.concatenate([[0], np.cumsum(counts)[:-1]])[None])
         total += len(cells)
-    lists = torch.from_numpy(np.concatenate(seen)), torch.from_numpy(np.concatenate(within).astype(np.int32))
+    lists = [torch.from_numpy(np.concatenate(part)) for part in (seen, within, doubtful)]
+    lists[1] = lists[1].int()
     return Corners(position, face_0[kept], face_n[kept], corner[kept, 6], roof, base, *lists)
 
 
@@ -158,7 +169,7 @@ def trace_roof_edges(walls: Array, lines: Array, plan: Plan) -> RoofEdges:
     kept = roof > base + FREE_STANDING
     wall, place, normal, roof = wall[kept], place[kept], normal[kept], roof[kept]
     found, group, sizes = wall.unique_consecutive(return_inverse=True, return_counts=True)
-    polygons = _polygons(place, normal, plan, roof / 2, 0.0)
+    polygons = _polygons(place, _clear_distance(place, normal, plan, roof / 2, least_cosine=0.0))
     top = torch.zeros(len(found)).scatter_reduce_(0, group, roof, "amax")
     own = polygons.split(sizes.tolist()) if len(found) else ()
     seen = [np.zeros(0, np.int32), *(_seen(part.numpy(), plan) for part in own)]
@@ -185,37 +196,44 @@ def _seen(polygons: NDArray[np.int32], plan: Plan) -> NDArray[np.int32]:
     return ((row + bottom) * WINDOW_M + col + left).astype(np.int32)
 
 
-def _polygons(position: Tensor, outward: Tensor, plan: Plan, opaque: Tensor, least_cosine: float) -> Tensor:
-    """What points of edges [P, 2] see in plan past buildings up to `opaque` [P] m, int32 [P, AZIMUTHS, 2].
-
-    Only in directions whose cosine with `outward` [P, 2] is at least so much.
+def _polygons(position: Tensor, clear: Tensor) -> Tensor:
+    """What lies within `clear` [P, AZIMUTHS] m of points [P, 2] of edges, int32 [P, AZIMUTHS, 2].
 
     In cells of the window, with `FRACTION_BITS`.
     """
-    angle = torch.arange(AZIMUTHS) * (2 * math.pi / AZIMUTHS)
-    rays = torch.stack([angle.cos(), angle.sin()], 1)
-    ahead = outward @ rays.T >= least_cosine
-    clear = _clear_distance(plan, position + outward * clear_of_edges(plan.resolution), opaque, ahead)
-    polygons = (position[:, None] - 0.5 + clear[..., None] * rays) * 2**FRACTION_BITS  # pixel centres are whole
+    polygons = (position[:, None] - 0.5 + clear[..., None] * _rays()) * 2**FRACTION_BITS  # pixel centres are whole
     return polygons.round().int()
 
 
-def _clear_distance(plan: Plan, points: Tensor, opaque: Tensor, ahead: Tensor) -> Tensor:
-    """[P, AZIMUTHS] distance from each point [P, 2] to the first building higher than `opaque` [P] [m].
+def _rays() -> Tensor:
+    angle = torch.arange(AZIMUTHS) * (2 * math.pi / AZIMUTHS)
+    return torch.stack([angle.cos(), angle.sin()], 1)
 
-    0 where it is not `ahead` [P, AZIMUTHS].
+
+def _with_neighbours(clear: Tensor) -> Tensor:
+    """[3, P, AZIMUTHS]: each azimuth's value beside those of the two next to it."""
+    return torch.stack([clear.roll(way, 1) for way in (-1, 0, 1)])
+
+
+def _clear_distance(
+    position: Tensor, outward: Tensor, plan: Plan, opaque: Tensor, least_cosine: float = -math.inf
+) -> Tensor:
+    """[P, AZIMUTHS] distance from points of edges [P, 2] to the first building higher than `opaque` [P] [m].
+
+    0 in directions whose cosine with `outward` [P, 2] is less than the least.
     """
+    rays = _rays()
+    points = position + outward * clear_of_edges(plan.resolution)
     stride = max(1, round(1.0 / plan.resolution))
     coarse = plan.heights_cm[stride // 2 :: stride, stride // 2 :: stride].reshape(-1) * 0.01
     side = math.isqrt(coarse.numel())
-    angle = torch.arange(AZIMUTHS) * (2 * math.pi / AZIMUTHS)
-    clear = torch.where(ahead, float(REACH), 0.0)
-    open_rays = ahead.view(-1).nonzero()[:, 0]
+    clear = torch.where(outward @ rays.T >= least_cosine, float(REACH), 0.0)
+    open_rays = (clear > 0).view(-1).nonzero()[:, 0]
     for distance in range(1, REACH, 8):
         point, azimuth = open_rays // AZIMUTHS, open_rays % AZIMUTHS
         steps = torch.arange(distance, distance + 8, dtype=torch.float32)
-        x = points[point, :1] + angle.cos()[azimuth, None] * steps
-        y = points[point, 1:] + angle.sin()[azimuth, None] * steps
+        x = points[point, :1] + rays[azimuth, :1] * steps
+        y = points[point, 1:] + rays[azimuth, 1:] * steps
         hit = coarse[cell_index(x, y, 1.0, side)] > opaque[point, None]
         first = torch.where(hit, steps, float(REACH)).amin(1)
         clear.view(-1)[open_rays] = first

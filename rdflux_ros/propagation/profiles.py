@@ -18,7 +18,7 @@ from rdflux_ros.propagation.raster import receivers
 from rdflux_ros.radio.grid import MARGIN_M, WINDOW_M
 from rdflux_ros.radio.units import RECEIVER_HEIGHT
 
-AZIMUTHS = 1024
+AZIMUTHS = 2048
 RADIAL_STEP = 0.5
 """Distance between samples of a profile [m]."""
 

@@ -33,6 +33,12 @@ STRIDES = (48, 48, 96, 96, 192, 192, 384)
 """Samples taken at a time, to `REACH` and more; branches that can give no more are dropped between."""
 LEAVING = 2
 """Raster cells at a reflected branch's start that may still lie in the raster's idea of the wall that it leaves."""
+FARTHEST_MISS = 4.0
+"""Along a ray that grazes a wall, raster and line may be so far apart [m], for one cell across it."""
+GRAZING = 1e-3
+"""Rays at a smaller sine to a wall do not meet it."""
+PAST_THE_END = 0.75
+"""Walls reflect so far past their ends [m], where the raster may have drawn them."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +119,9 @@ def _march(facades: Facades, branches: Branches, by_wall: Tensor, by_ground: Ten
         y = branches.origin[:, 1:] + branches.direction[:, 1:] * t
         height = facades.height_at(x, y)
         if not first_fan and done == 0:
-            height[:, : math.ceil(LEAVING * facades.resolution / STEP)] = 0.0
+            leaving = facades.resolution / branches.cosines[:, -1:]
+            leaving = leaving.clamp(LEAVING * facades.resolution, FARTHEST_MISS)
+            height = torch.where(t <= leaving, 0.0, height)
         unfolded = branches.length[:, None] + t
         z = branches.z[:, None]
         top = (height - z) / unfolded
@@ -199,12 +207,13 @@ def _reflected(
     """
     lowest, lowest_bounced, highest = slopes
     ray, sample = meets.nonzero(as_tuple=True)
-    line = facades.lines[facades.wall_at(x[ray, sample], y[ray, sample])]
-    normal, offset = line[:, :2], line[:, 2]
-    direction, origin = branches.direction[ray], branches.origin[ray]
+    direction, origin, at = branches.direction[ray], branches.origin[ray], t[sample]
+    normal, crossing, met = _wall_met(facades, origin, direction, at, at)
+    # at a corner the wall nearest to the first sample within may be one that the ray sees from behind
+    other_normal, other_crossing, other = _wall_met(facades, origin, direction, at, at - STEP)
+    normal, crossing = torch.where(met[:, None], normal, other_normal), torch.where(met, crossing, other_crossing)
+    met |= other
     towards = (direction * normal).sum(1)
-    crossing = (offset - (origin * normal).sum(1)) / torch.where(towards.abs() < 1e-3, 1e-3, towards)
-    met = (towards.abs() > 1e-3) & ((crossing - t[sample]).abs() < STEP + facades.resolution) & (crossing > 0.1)
     ray, sample, crossing, towards, normal = ray[met], sample[met], crossing[met], towards[met], normal[met]
     direction, origin = direction[met], origin[met]
     return Branches(
@@ -218,3 +227,28 @@ def _reflected(
         highest=highest[ray, sample],
         cosines=torch.cat([branches.cosines[ray], towards.abs()[:, None]], 1),
     )
+
+
+def _wall_met(
+    facades: Facades, origin: Tensor, direction: Tensor, at: Tensor, place: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The wall nearest to rays [P] at distance `place`: its normal, the distance of its crossing, whether it is met.
+
+    From distance `at` on a ray is in a building's raster cells. These disagree with the line, so the crossing is the
+    farther from there the smaller the angle between ray and wall.
+    """
+    x, y = (origin + direction * place[:, None]).unbind(1)
+    wall = facades.wall_at(x, y)
+    normal, offset = facades.lines[wall][:, :2], facades.lines[wall][:, 2]
+    towards = (direction * normal).sum(1)
+    crossing = (offset - (origin * normal).sum(1)) / towards.clamp_max(-GRAZING)
+    miss = (crossing - at).abs()
+
+    def along(point: Tensor) -> Tensor:
+        return normal[:, 0] * point[:, 1] - normal[:, 1] * point[:, 0]
+
+    ends = torch.stack([along(facades.walls[wall][:, :2]), along(facades.walls[wall][:, 2:])])
+    crossed = along(origin + direction * crossing[:, None])
+    past = torch.maximum(ends.amin(0) - crossed, crossed - ends.amax(0))
+    on_wall = (past < PAST_THE_END) & (miss < STEP + (-facades.resolution / towards).clamp_max(FARTHEST_MISS))
+    return normal, crossing, on_wall & (towards < -GRAZING) & (crossing > 0.1)
