@@ -25,8 +25,8 @@ from rdflux_ros.radio.units import FREE_SPACE, RECEIVER_HEIGHT
 
 SIGHT_SAMPLES = 24
 """Points between edge and receiver that must be free, closest to one another where the line between is lowest."""
-LONG_WAY, SAMPLES_OF_LONG_WAYS = 24.0, 64
-"""On longer ways [m] that many points more must be free, or thin buildings would be stepped over."""
+LONG_WAY, LONG_WAY_SAMPLES = 24.0, 64
+"""On longer ways [m] so many more must be free, or buildings a few metres wide would be stepped over."""
 SIGHT_TOLERANCE = 0.3
 """What may stand into the way from the edge to the receiver [m]: the raster's doubt."""
 LIT_TOLERANCE = 0.1
@@ -314,25 +314,17 @@ def _in_sight(
 
     Along the share `own_wall` of the way, from the edge on, what stands there is the edge's own wall.
     """
-    (qx, qy, z), (x, y) = edge, receiver
-    plan = torch.hypot(qx - x, qy - y).clamp_min(0.1)
-    clear = _is_clear(facades, (qx, qy, z), (x, y), plan, own_wall, SIGHT_SAMPLES)
+    plan = torch.hypot(edge[0] - receiver[0], edge[1] - receiver[1]).clamp_min(0.1)
+    ways = torch.stack([*edge, *receiver, plan, own_wall])
+    clear = _is_clear(facades, ways, SIGHT_SAMPLES)
     long = (clear & (plan > LONG_WAY)).nonzero()[:, 0]
-    qx, qy, z, x, y, plan, own_wall = (v.index_select(0, long) for v in (qx, qy, z, x, y, plan, own_wall))
-    clear[long] = _is_clear(facades, (qx, qy, z), (x, y), plan, own_wall, SAMPLES_OF_LONG_WAYS)
+    clear[long] = _is_clear(facades, ways.index_select(1, long), LONG_WAY_SAMPLES)
     return clear
 
 
-def _is_clear(
-    facades: Facades,
-    edge: tuple[Tensor, Tensor, Tensor],
-    receiver: tuple[Tensor, Tensor],
-    plan: Tensor,
-    own_wall: Tensor,
-    samples: int,
-) -> Tensor:
-    """`_in_sight` by so many samples of ways of length `plan` [P] [m]."""
-    (qx, qy, z), (x, y) = edge, receiver
+def _is_clear(facades: Facades, ways: Tensor, samples: int) -> Tensor:
+    """`_in_sight` by so many points of ways [7, P]: edge point, receiver, plan length, share of the own wall."""
+    qx, qy, z, x, y, plan, own_wall = ways
     steps = 1 - torch.linspace(1, 0, samples, device=x.device)[:, None] ** 2
     first = torch.maximum(1.0 / plan, own_wall).clamp_max(1.0)
     share = (first + (1.0 - 0.7 / plan - first).clamp_min(0.0) * steps).clamp_max(0.99)

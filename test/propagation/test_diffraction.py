@@ -124,6 +124,32 @@ def test_a_tower_on_a_podium_bends_round_its_corners_too():
     assert gain[151:154, 151:154].max() < gain[200:220, 200:220].max()
 
 
+def test_a_tower_bends_over_lower_buildings_too():
+    """Round a corner 60 m high, the way to the ground clears a low block but for its shadow."""
+    facades = streets((-23, 100, 100, 279, 60), (115, 145, 150, 256, 8))
+    profiles = trace_profiles(facades, torch.tensor([[50.0, 60.0, 70.0]]))
+    dark = ~profiles.visible & facades.free
+    index, power = round_corners(facades, profiles, dark)
+    gain = torch.zeros(65536).index_add(0, index, power).view(256, 256)
+    # from (100, 100) the way passes 146 m on at 60.9 / 146 m a metre
+    dark = dark.view(256, 256)
+    behind = dark[175:250, 146:149], gain[175:250, 146:149]
+    beyond = dark[175:250, 175:200], gain[175:250, 175:200]
+    assert behind[0].sum() > 50 and behind[1][behind[0]].max() == 0
+    assert beyond[0].sum() > 300 and (beyond[1][beyond[0]] > 0).float().mean() > 0.95
+
+
+def test_nothing_thin_is_stepped_over_on_a_long_way():
+    """A block 5 m wide, 100 m behind the edge and up to 70 m before the receiver, higher than the way there."""
+    facades = streets((20, 30, -23, 279, 40), (130, 135, -23, 279, 18))
+    profiles = trace_profiles(facades, torch.tensor([[5.0, 128.5, 42.0]]))
+    index, power = over_roof_edges(facades, profiles, ~profiles.visible & facades.free)
+    gain = torch.zeros(65536).index_add(0, index, power).view(256, 256)
+    assert gain[128, 32:120].min() > 0
+    # over the block the way comes down 38.5 / 22 times as far from the edge, at x = 214
+    assert gain[20:236, 137:204].max() == 0 and gain[128, 218:240].min() > 0
+
+
 def test_nothing_passes_through_the_roof_to_the_other_side():
     """A transmitter below the roof sees only the near edge, from which a flat roof hides the far side."""
     facades = streets((100, 140, 0, 256, 20))
