@@ -405,7 +405,10 @@ def demo(bag: Path, example: Path, out: Path, rate: float, limit: int | None, vi
     if strange:
         raise DemoError(f"{strange} maps with a stamp that no pose had")
     if answered < min(ENOUGH * len(sent), len(sent) - 1):  # one that comes while the first region is made may be lost
-        raise DemoError(f"{METHOD} answered only {answered} of {len(sent)} poses, at least {ENOUGH:.0%} are expected")
+        raise DemoError(
+            f"{METHOD} answered only {answered} of {len(sent)} poses, at least {ENOUGH:.0%} are expected; where the "
+            f"machine is too slow or busy for the rest: --rate {rate / 2:g}"
+        )
     return 0
 
 
