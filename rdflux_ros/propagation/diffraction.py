@@ -26,7 +26,7 @@ from rdflux_ros.radio.units import FREE_SPACE, RECEIVER_HEIGHT
 SIGHT_SAMPLES = 24
 """Points between edge and receiver that must be free, closest to one another where the line between is lowest."""
 LONG_WAY, LONG_WAY_SAMPLES = 24.0, 64
-"""On longer ways [m] so many more must be free, or buildings a few metres wide would be stepped over."""
+"""On longer ways [m] so many more must be free, or buildings a few metres wide would often be stepped over."""
 SIGHT_TOLERANCE = 0.3
 """What may stand into the way from the edge to the receiver [m]: the raster's doubt."""
 LIT_TOLERANCE = 0.1
@@ -87,7 +87,7 @@ def _on_edges(edges: RoofEdges, transmitter: Tensor, shadow: Tensor) -> tuple[Te
         nx, ny, offset, low, high, down_2, d_t, along_t = place.index_select(0, edge).unbind(1)
         x, y = (cell % WINDOW_M) + 0.5, (cell // WINDOW_M) + 0.5
         out_r = nx * x + ny * y - offset
-        at = along_t + (nx * y - ny * x - along_t) * d_t / (d_t + torch.sqrt(out_r * out_r + down_2))
+        at = edge_point(d_t, along_t, torch.sqrt(out_r * out_r + down_2), nx * y - ny * x)
         found.append(_those((at > low) & (at < high) & (out_r > 0), edge, cell.long(), at))
     edge, cell, along = (torch.cat(column) for column in zip(*found, strict=True))
     return edge, cell, along
@@ -110,7 +110,7 @@ def _over_roof_edges(
     own_wall = OWN_WALL / (line[:, 0] * x + line[:, 1] * y - line[:, 2]).clamp_min(0.01)
     seen = _in_sight(facades, (qx, qy, roof), (x, y), own_wall)
     line, roof, tx, ty, tz, x, y, index = _those(seen, line, roof, tx, ty, tz, x, y, index)
-    return index, roof_edge_gain(line, roof, (tx, ty, tz), (x, y))[0]
+    return index, roof_edge_gain(line, roof, (tx, ty, tz), (x, y))
 
 
 def _those(wanted: Tensor, *values: Tensor) -> tuple[Tensor, ...]:
@@ -127,8 +127,8 @@ def _in_parts(count: int, size: int, device: torch.device) -> Iterator[slice]:
 
 def roof_edge_gain(
     line: Tensor, roof: Tensor, transmitter: tuple[Tensor, Tensor, Tensor], receiver: tuple[Tensor, Tensor]
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Path gain over one roof edge, and the edge point's plan position.
+) -> Tensor:
+    """Path gain over one roof edge.
 
     Parameters
     ----------
@@ -168,8 +168,12 @@ def roof_edge_gain(
     rise, run = (up_t / d_t * sin_edge) ** 2, (along / length) ** 2
     share_soft = (rise * run / ((1 - rise) * (1 - run)).clamp_min(1e-6)).clamp(0, 1)
     power = (hard + share_soft * (soft - hard)) * FREE_SPACE / (s_t * s_r * length)
-    at = along_t + along * d_t / (d_t + d_r)
-    return torch.where(outside, power, 0.0), nx * offset - ny * at, ny * offset + nx * at
+    return torch.where(outside, power, 0.0)
+
+
+def edge_point(d_t: Tensor, along_t: Tensor, d_r: Tensor, along_r: Tensor) -> Tensor:
+    """Where along an edge the unfolded straight line crosses it; both ends by distance from it and place along it."""
+    return along_t + (along_r - along_t) * d_t / (d_t + d_r)
 
 
 def round_corners(facades: Facades, profiles: Profiles, shadow: Tensor) -> tuple[Tensor, Tensor]:
@@ -177,7 +181,7 @@ def round_corners(facades: Facades, profiles: Profiles, shadow: Tensor) -> tuple
 
     Returns flat indices into [B, 65536], some of them many times, and the path gain of each path.
     """
-    lit = _lit_corners(facades, profiles)
+    lit = lit_corners(facades, profiles)
     pair, cell, doubtful = _pairs(facades.corners, lit)
     parts = _in_parts(len(pair), PATHS_AT_A_TIME, pair.device)
     found = [_round_corners(facades, lit, pair[part], cell[part], doubtful[part], shadow.view(-1)) for part in parts]
@@ -238,7 +242,8 @@ class LitCorners:
     wedge: Tensor
 
 
-def _lit_corners(facades: Facades, profiles: Profiles) -> LitCorners:
+def lit_corners(facades: Facades, profiles: Profiles) -> LitCorners:
+    """The corners that each transmitter sees something of."""
     corners = facades.corners
     tx, ty, tz = profiles.transmitters.T[:, :, None]
     dx, dy = corners.position[:, 0] - tx, corners.position[:, 1] - ty
@@ -279,7 +284,7 @@ def _close_by(facades: Facades, transmitters: Tensor, dx: Tensor, dy: Tensor) ->
 def _pairs(corners: Corners, lit: LitCorners) -> tuple[Tensor, Tensor, Tensor]:
     """All pairs of a lit corner and a cell that may see it where the detour can pass between the edge's ends.
 
-    The third says whether that is `doubtful`.
+    Indices of the pair [N], of its cell [N], and `Corners.doubtful` [N].
 
     The unfolded line sinks from z to the receiver, so it passes the edge at height h where
     d_R = d_T (h - 1.5) / (z - h): above the lowest lit point from one distance on, below the roof up to another.

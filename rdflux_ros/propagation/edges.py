@@ -25,6 +25,7 @@ LOOKOUT_SPACING, LOOKOUT_INSET = 8.0, 0.3
 REACH = 300
 """Edges look this far [m]."""
 AZIMUTHS = 256
+"""Directions in which edges look."""
 FRACTION_BITS = 4
 """Of the coordinates of polygons that are filled."""
 
@@ -46,8 +47,9 @@ class Corners:
     roof, base
         [C] height range over which the edge stands free [m].
     seen, within
-        [S] int32 and [C, REACH + 1] int32: the free cells (row-major) that may see corner c between p and q whole
-        metres away are ``seen[within[c, p] : within[c, q]]``.
+        [S] int32 and [C, REACH + 1] int32: the free cells (row-major) that may see corner c, which buildings of less
+        than half its height hide from none, between p and q whole metres away are
+        ``seen[within[c, p] : within[c, q]]``.
     doubtful
         [S] bool: whether something low may stand between, or something high just beside the way.
     """
@@ -134,7 +136,7 @@ def trace_corners(outlines: list[Outline], plan: Plan) -> Corners:
     position, outward, roof, base = position[kept], outward[kept], roof[kept], base[kept]
     seen, within, doubtful = [np.zeros(0, np.int32)], [np.zeros((0, REACH + 1), np.int64)], [np.zeros(0, np.bool_)]
     total = 0
-    # between two azimuths a building's end may hide a cell or not
+    # between two azimuths a building's end may hide a cell or not, and distances are whole metres
     past_all, past_lower = (
         _clear_distance(position, outward, plan, opaque) for opaque in (torch.zeros_like(base), base.maximum(roof / 2))
     )
@@ -149,9 +151,10 @@ def trace_corners(outlines: list[Outline], plan: Plan) -> Corners:
         counts = np.bincount(metres, minlength=REACH + 1)[: REACH + 1]
         within.append(total + np.concatenate([[0], np.cumsum(counts)[:-1]])[None])
         total += len(cells)
-    lists = [torch.from_numpy(np.concatenate(part)) for part in (seen, within, doubtful)]
-    lists[1] = lists[1].int()
-    return Corners(position, face_0[kept], face_n[kept], corner[kept, 6], roof, base, *lists)
+    lists = np.concatenate(seen), np.concatenate(within).astype(np.int32), np.concatenate(doubtful)
+    return Corners(
+        position, face_0[kept], face_n[kept], corner[kept, 6], roof, base, *(torch.from_numpy(part) for part in lists)
+    )
 
 
 def trace_roof_edges(walls: Array, lines: Array, plan: Plan) -> RoofEdges:
@@ -206,6 +209,7 @@ def _polygons(position: Tensor, clear: Tensor) -> Tensor:
 
 
 def _rays() -> Tensor:
+    """Unit vectors [AZIMUTHS, 2]."""
     angle = torch.arange(AZIMUTHS) * (2 * math.pi / AZIMUTHS)
     return torch.stack([angle.cos(), angle.sin()], 1)
 

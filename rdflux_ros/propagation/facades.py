@@ -77,7 +77,7 @@ class Facades:
     def wall_at(self, x: Tensor, y: Tensor) -> Tensor:
         """Index of the wall nearest to window coordinates [m]; at least one wall must exist."""
         index = cell_index(x, y, WALL_CELL, self.nearest_wall.shape[0])
-        return self.nearest_wall.view(-1).index_select(0, index).int()
+        return self.nearest_wall.view(-1).index_select(0, index.view(-1)).view(index.shape).int()
 
 
 def trace_facades(

@@ -19,6 +19,7 @@ from rdflux_ros.radio.grid import MARGIN_M, WINDOW_M
 from rdflux_ros.radio.units import RECEIVER_HEIGHT
 
 AZIMUTHS = 2048
+"""Directions of the fan."""
 RADIAL_STEP = 0.5
 """Distance between samples of a profile [m]."""
 

@@ -32,9 +32,9 @@ REACH = (WINDOW_M + 2 * MARGIN_M) * math.sqrt(2)
 STRIDES = (48, 48, 96, 96, 192, 192, 384)
 """Samples taken at a time, to `REACH` and more; branches that can give no more are dropped between."""
 LEAVING = 2
-"""Raster cells at a reflected branch's start that may still lie in the raster's idea of the wall that it leaves."""
+"""At least so many raster cells at a reflected branch's start may lie in the raster's idea of the wall it leaves."""
 FARTHEST_MISS = 4.0
-"""Along a ray that grazes a wall, raster and line may be so far apart [m], for one cell across it."""
+"""One cell across a wall may be so much along a ray that meets or leaves it at a small angle [m]."""
 GRAZING = 1e-3
 """Rays at a smaller sine to a wall do not meet it."""
 PAST_THE_END = 0.75
@@ -63,6 +63,8 @@ class Branches:
     """Slope that the lowest of the walls still reflects."""
     cosines: Tensor
     """|cos| of the plan-view angle of incidence on each wall."""
+    wall: Tensor
+    """Index of the wall that it leaves; none yet: -1."""
 
     def __getitem__(self, chosen: Tensor) -> Branches:
         return Branches(*(getattr(self, name)[chosen] for name in self.__dataclass_fields__))
@@ -103,7 +105,7 @@ def _fan(transmitters: Tensor) -> Branches:
     nothing = torch.zeros_like(direction[:, 0])
     origin, z = transmitters[batch, :2], transmitters[batch, 2]
     low, high = nothing - math.inf, nothing + math.inf
-    return Branches(batch, origin, direction, nothing, z, low, low, high, direction[:, :0])
+    return Branches(batch, origin, direction, nothing, z, low, low, high, direction[:, :0], torch.full_like(batch, -1))
 
 
 def _march(facades: Facades, branches: Branches, by_wall: Tensor, by_ground: Tensor, last: bool) -> Branches:
@@ -119,9 +121,10 @@ def _march(facades: Facades, branches: Branches, by_wall: Tensor, by_ground: Ten
         y = branches.origin[:, 1:] + branches.direction[:, 1:] * t
         height = facades.height_at(x, y)
         if not first_fan and done == 0:
-            leaving = facades.resolution / branches.cosines[:, -1:]
-            leaving = leaving.clamp(LEAVING * facades.resolution, FARTHEST_MISS)
-            height = torch.where(t <= leaving, 0.0, height)
+            near = slice(math.ceil(FARTHEST_MISS / STEP))
+            left = facades.wall_at(x[:, near], y[:, near]) == branches.wall[:, None]
+            left &= t[near] <= facades.resolution / branches.cosines[:, -1:]
+            height[:, near] *= ~(left | (t[near] <= LEAVING * facades.resolution))
         unfolded = branches.length[:, None] + t
         z = branches.z[:, None]
         top = (height - z) / unfolded
@@ -201,21 +204,21 @@ def _reflected(
     y: Tensor,
     t: Tensor,
 ) -> Branches:
-    """Branches mirrored at the exact crossing with the wall nearest to each marked sample.
+    """Branches mirrored at the exact crossing with the wall nearest to each marked sample or to the one before it.
 
     `slopes` are the lowest, the lowest off the ground and the highest that the wall reflects.
     """
     lowest, lowest_bounced, highest = slopes
     ray, sample = meets.nonzero(as_tuple=True)
     direction, origin, at = branches.direction[ray], branches.origin[ray], t[sample]
-    normal, crossing, met = _wall_met(facades, origin, direction, at, at)
+    wall, crossing, met = _wall_met(facades, origin, direction, at, at)
     # at a corner the wall nearest to the first sample within may be one that the ray sees from behind
-    other_normal, other_crossing, other = _wall_met(facades, origin, direction, at, at - STEP)
-    normal, crossing = torch.where(met[:, None], normal, other_normal), torch.where(met, crossing, other_crossing)
-    met |= other
+    wall_before, crossing_before, met_before = _wall_met(facades, origin, direction, at, at - STEP)
+    wall, crossing = torch.where(met, wall, wall_before), torch.where(met, crossing, crossing_before)
+    met |= met_before
+    ray, sample, wall, crossing, direction, origin = (v[met] for v in (ray, sample, wall, crossing, direction, origin))
+    normal = facades.lines[wall][:, :2]
     towards = (direction * normal).sum(1)
-    ray, sample, crossing, towards, normal = ray[met], sample[met], crossing[met], towards[met], normal[met]
-    direction, origin = direction[met], origin[met]
     return Branches(
         batch=branches.batch[ray],
         origin=origin + direction * crossing[:, None],
@@ -226,13 +229,14 @@ def _reflected(
         lowest_bounced=lowest_bounced[ray, sample],
         highest=highest[ray, sample],
         cosines=torch.cat([branches.cosines[ray], towards.abs()[:, None]], 1),
+        wall=wall,
     )
 
 
 def _wall_met(
     facades: Facades, origin: Tensor, direction: Tensor, at: Tensor, place: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The wall nearest to rays [P] at distance `place`: its normal, the distance of its crossing, whether it is met.
+    """The wall nearest to rays [P] at distance `place`, the distance of its crossing, and whether it is met.
 
     From distance `at` on a ray is in a building's raster cells. These disagree with the line, so the crossing is the
     farther from there the smaller the angle between ray and wall.
@@ -251,4 +255,4 @@ def _wall_met(
     crossed = along(origin + direction * crossing[:, None])
     past = torch.maximum(ends.amin(0) - crossed, crossed - ends.amax(0))
     on_wall = (past < PAST_THE_END) & (miss < STEP + (-facades.resolution / towards).clamp_max(FARTHEST_MISS))
-    return normal, crossing, on_wall & (towards < -GRAZING) & (crossing > 0.1)
+    return wall, crossing, on_wall & (towards < -GRAZING) & (crossing > 0.1)

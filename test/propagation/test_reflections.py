@@ -111,6 +111,14 @@ def test_a_ray_that_grazes_a_turned_wall_is_reflected_all_the_same(degrees):
     assert difference.abs().median() < 0.3 and difference.abs().quantile(0.95) < 1.0
 
 
+def test_a_ray_that_leaves_a_wall_at_a_small_angle_does_not_pass_through_a_thin_wing():
+    """A wing of 2.5 m on a long wall: nothing reflected reaches the ground behind it, close to the wall."""
+    facades = streets((-23, 279, 140, 160, 40), (150, 152.5, 120, 140, 40))
+    profiles = trace_profiles(facades, torch.tensor([[60.0, 132.0, 10.0]]))
+    direct = reflections(facades, profiles, order=1)[0].view(256, 256)
+    assert direct[122:139, 154:200].max() == 0 and direct[122:139, 100:148].min() > 0
+
+
 def raster_places() -> tuple[np.ndarray, np.ndarray]:
     y, x = np.indices((1216, 1216)) * 0.25 - 24 + 0.125
     return x, y
