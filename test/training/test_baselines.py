@@ -17,10 +17,16 @@ from rdflux_ros.training.samples import Maps
 from rdflux_ros.training.train import main
 
 
-@pytest.mark.parametrize("inputs", ["published", "physics"])
-def test_it_learns(inputs: str, city: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("inputs", "batch"), [("published", 1), ("physics", 2)])
+def test_it_learns(inputs: str, batch: int, city: Path, tmp_path: Path) -> None:
     config = write_config(
-        tmp_path / "tiny.yaml", inputs=inputs, steps=2, learning_rate=3e-5, map_weight=1.0, validate_every=1
+        tmp_path / "tiny.yaml",
+        inputs=inputs,
+        steps=2,
+        batch=batch,
+        learning_rate=3e-5,
+        map_weight=1.0,
+        validate_every=1,
     )
     assert main(arguments("radiounet", config, city, tmp_path / "out")) == 0
     folder = tmp_path / "out" / "radiounet"
