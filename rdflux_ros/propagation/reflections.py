@@ -243,7 +243,8 @@ def _wall_met(
     """
     x, y = (origin + direction * place[:, None]).unbind(1)
     wall = facades.wall_at(x, y)
-    normal, offset = facades.lines[wall][:, :2], facades.lines[wall][:, 2]
+    line, ends = facades.lines[wall], facades.walls[wall]
+    normal, offset = line[:, :2], line[:, 2]
     towards = (direction * normal).sum(1)
     crossing = (offset - (origin * normal).sum(1)) / towards.clamp_max(-GRAZING)
     miss = (crossing - at).abs()
@@ -251,8 +252,8 @@ def _wall_met(
     def along(point: Tensor) -> Tensor:
         return normal[:, 0] * point[:, 1] - normal[:, 1] * point[:, 0]
 
-    ends = torch.stack([along(facades.walls[wall][:, :2]), along(facades.walls[wall][:, 2:])])
+    reach = torch.stack([along(ends[:, :2]), along(ends[:, 2:])])
     crossed = along(origin + direction * crossing[:, None])
-    past = torch.maximum(ends.amin(0) - crossed, crossed - ends.amax(0))
+    past = torch.maximum(reach.amin(0) - crossed, crossed - reach.amax(0))
     on_wall = (past < PAST_THE_END) & (miss < STEP + (-facades.resolution / towards).clamp_max(FARTHEST_MISS))
     return wall, crossing, on_wall & (towards < -GRAZING) & (crossing > 0.1)

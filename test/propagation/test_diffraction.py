@@ -99,6 +99,7 @@ def test_a_detour_by_hand():
     line, roof = torch.tensor([[1.0, 0.0, 40.0]]), torch.tensor([31.5])
     at = [tuple(torch.tensor([v]) for v in point) for point in ((0.0, 10.0, 61.5), (80.0, 10.0))]
     power = roof_edge_gain(line, roof, *at)
+    assert edge_point(*(torch.tensor([v]) for v in (50.0, 10.0, 50.0, 10.0))).item() == pytest.approx(10.0)
     # symmetric: incidence and departure 37 degrees above and below the roof's plane and its continuation
     incidence, departure = math.atan2(30, 40), math.pi + math.atan2(30, 40)
     terms = wedge_terms(1.5, *(torch.tensor([v]) for v in (incidence, departure, 25.0)), torch.ones(1))
